@@ -1,0 +1,264 @@
+//! The decision on a request: who calls, for what, and whether the policy lets it. Deny is the
+//! default; an [`Allow`](Decision::Allow) is reached only by passing every check.
+
+use std::sync::Arc;
+
+use crate::{
+    mandate::{Expected, Mandate, MandateUse, verify},
+    path::NormalPath,
+    policy::{
+        EvalError, PolicyDecision,
+        input::{Call, PolicyInput},
+    },
+    refusal::{Reason, Refusal},
+    resource::{Operation, OperationEnforcement, Resource},
+    snapshot::Snapshot,
+    time::Timestamp,
+};
+
+/// The header that names the resource where no binding does.
+pub const RESOURCE_HEADER: &str = "x-caracal-resource";
+/// The classes of mandate that a gateway accepts.
+const GATEWAY_USES: [MandateUse; 2] = [MandateUse::Gateway, MandateUse::Resource];
+
+/// A header that may occur once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SingleHeader<'a> {
+    /// Not sent.
+    #[default]
+    Absent,
+    /// Sent once.
+    One(&'a [u8]),
+    /// Sent more than once.
+    Many,
+}
+
+impl<'a> SingleHeader<'a> {
+    /// Takes in one more occurrence.
+    pub fn push(&mut self, value: &'a [u8]) {
+        *self = match self {
+            SingleHeader::Absent => SingleHeader::One(value),
+            _ => SingleHeader::Many,
+        };
+    }
+}
+
+/// What a decision needs to know of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// HTTP method.
+    pub method: &'a str,
+    /// Request target in origin form: path and query.
+    pub target: &'a str,
+    /// `:authority` or `Host`, with or without a port.
+    pub authority: &'a str,
+    /// `Authorization`.
+    pub authorization: SingleHeader<'a>,
+    /// [`RESOURCE_HEADER`].
+    pub resource: SingleHeader<'a>,
+}
+
+/// The outcome.
+#[derive(Debug)]
+pub enum Decision {
+    /// The request may pass.
+    Allow(Permit),
+    /// It may not.
+    Deny(Refusal),
+}
+
+/// Leave for one request to pass. Only a decision makes one.
+#[derive(Debug)]
+pub struct Permit {
+    mandate: Arc<Mandate>,
+}
+
+impl Permit {
+    /// The mandate under which the request passes.
+    pub fn mandate(&self) -> &Mandate {
+        &self.mandate
+    }
+}
+
+/// A call whose caller is known: the mandate is verified and is for the resource.
+#[derive(Debug)]
+pub struct IdentifiedCall {
+    mandate: Arc<Mandate>,
+    identifier: String,
+    path: NormalPath,
+    cached: bool,
+}
+
+impl IdentifiedCall {
+    /// Whether the mandate had been verified before.
+    pub fn was_cached(&self) -> bool {
+        self.cached
+    }
+}
+
+/// Decides on `request`.
+pub fn decide(snapshot: &mut Snapshot, request: &Request<'_>, now: Timestamp) -> Decision {
+    match identify(snapshot, request, now).and_then(|call| authorise(snapshot, request, call)) {
+        Ok(permit) => Decision::Allow(permit),
+        Err(refusal) => Decision::Deny(refusal),
+    }
+}
+
+/// The first half of [`decide`]: which resource is called, and by whose mandate.
+///
+/// # Errors
+/// The first check that fails, as a [`Refusal`].
+pub fn identify(
+    snapshot: &mut Snapshot,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<IdentifiedCall, Refusal> {
+    let path = NormalPath::parse(request.target)
+        .map_err(|error| Refusal::with_detail(Reason::PathAmbiguous, error.to_string()))?;
+    let identifier = called_resource(snapshot, request, &path)?.to_owned();
+    let token = bearer_token(request.authorization)?;
+    let (mandate, cached) = mandate(snapshot, token, now)?;
+    let claims = mandate.claims();
+    if snapshot.archived.contains(&claims.client_id) {
+        return Err(Reason::ApplicationArchived.into());
+    }
+    // Only those who may call something learn which resources there are.
+    if !snapshot.resources.contains_key(&identifier) {
+        return Err(Reason::ResourceUnknown.into());
+    }
+    let addressed = match claims.mandate_use {
+        MandateUse::Gateway => {
+            claims.aud.contains(&snapshot.issuer) && claims.target.contains(&identifier)
+        }
+        MandateUse::Resource => claims.aud.contains(&identifier),
+        MandateUse::Session => false,
+    };
+    if !addressed {
+        return Err(Reason::AudienceMismatch.into());
+    }
+    Ok(IdentifiedCall {
+        mandate,
+        identifier,
+        path,
+        cached,
+    })
+}
+
+/// The second half of [`decide`]: whether the mandate covers the operation, and the policy allows it.
+///
+/// # Errors
+/// The first check that fails, as a [`Refusal`].
+pub fn authorise(
+    snapshot: &mut Snapshot,
+    request: &Request<'_>,
+    call: IdentifiedCall,
+) -> Result<Permit, Refusal> {
+    let resource = snapshot
+        .resources
+        .get(&call.identifier)
+        .ok_or(Reason::ResourceUnknown)?;
+    let operation = permitted_operation(resource, request.method, &call)?;
+    let (_, evaluator) = snapshot.policy.as_mut().ok_or(Reason::NoActivePolicySet)?;
+    let input = PolicyInput::call(&Call {
+        mandate: &call.mandate,
+        resource,
+        method: request.method,
+        path: &call.path,
+        host: request.authority,
+        operation,
+    });
+    let result = evaluator.evaluate(&input).map_err(|error| match error {
+        EvalError::Undefined => Reason::PolicyUndefined.into(),
+        EvalError::OverBound => Refusal::with_detail(Reason::PolicyEvalFailed, error.to_string()),
+        // What failed inside a policy is its author's business, not the caller's.
+        EvalError::Failed(_) | EvalError::Malformed(_) => Reason::PolicyEvalFailed.into(),
+    })?;
+    match result.decision {
+        PolicyDecision::Allow => Ok(Permit {
+            mandate: call.mandate,
+        }),
+        PolicyDecision::Deny => {
+            let own = result.reason().unwrap_or("policy_denied");
+            Err(Reason::PolicyDenied(own.to_owned()).into())
+        }
+    }
+}
+
+fn called_resource<'a>(
+    snapshot: &'a Snapshot,
+    request: &Request<'a>,
+    path: &NormalPath,
+) -> Result<&'a str, Refusal> {
+    let bound = snapshot.bindings.resource(request.authority, path);
+    let named = match request.resource {
+        SingleHeader::Absent => None,
+        SingleHeader::One(value) => {
+            Some(std::str::from_utf8(value).map_err(|_| Reason::ResourceUnknown)?)
+        }
+        SingleHeader::Many => return Err(Reason::ResourceAmbiguous.into()),
+    };
+    match (bound, named) {
+        (Some(bound), Some(named)) if bound != named => Err(Reason::ResourceConflict.into()),
+        (Some(identifier), _) | (None, Some(identifier)) => Ok(identifier),
+        (None, None) => Err(Reason::ResourceMissing.into()),
+    }
+}
+
+/// RFC 6750 section 2.1, with the scheme in any case (RFC 9110 section 11.1).
+fn bearer_token<'a>(authorization: SingleHeader<'a>) -> Result<&'a str, Refusal> {
+    let value = match authorization {
+        SingleHeader::Absent => return Err(Reason::TokenMissing.into()),
+        SingleHeader::One(value) => value,
+        SingleHeader::Many => return Err(Reason::AuthorizationAmbiguous.into()),
+    };
+    // A proxy may have joined several headers into one; no token has a comma.
+    if value.contains(&b',') {
+        return Err(Reason::AuthorizationAmbiguous.into());
+    }
+    let value = std::str::from_utf8(value).map_err(|_| Reason::TokenMalformed)?;
+    match value.trim().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start()),
+        _ => Err(Reason::TokenMissing.into()),
+    }
+}
+
+fn mandate(
+    snapshot: &mut Snapshot,
+    token: &str,
+    now: Timestamp,
+) -> Result<(Arc<Mandate>, bool), Refusal> {
+    if let Some(mandate) = snapshot.cache.get(token) {
+        return match mandate.check_time(now) {
+            Ok(()) => Ok((mandate, true)),
+            Err(refusal) => {
+                snapshot.cache.remove(token);
+                Err(refusal)
+            }
+        };
+    }
+    let expected = Expected {
+        issuer: &snapshot.issuer,
+        zone: &snapshot.zone,
+        uses: &GATEWAY_USES,
+    };
+    let mandate = Arc::new(verify(token, &snapshot.keys, &expected, now)?);
+    snapshot.cache.insert(token, Arc::clone(&mandate));
+    Ok((mandate, false))
+}
+
+fn permitted_operation<'a>(
+    resource: &'a Resource,
+    method: &str,
+    call: &IdentifiedCall,
+) -> Result<Option<&'a Operation>, Refusal> {
+    let claims = call.mandate.claims();
+    match resource.operation(method, &call.path) {
+        Some(operation) if claims.has_scope(&operation.scope) => Ok(Some(operation)),
+        Some(operation) => Err(Refusal::scope_missing(&operation.scope)),
+        None if resource.spec().operation_enforcement == OperationEnforcement::Enforced => {
+            Err(Reason::OperationNotPermitted.into())
+        }
+        None if claims.scopes().any(|scope| resource.has_scope(scope)) => Ok(None),
+        None => Err(Reason::ScopeMissing.into()),
+    }
+}

@@ -1,0 +1,195 @@
+//! JSON Web Key Sets (RFC 7517): as published, and as a verifier holds them.
+
+use std::collections::BTreeMap;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::KeyId,
+    key::{KeyError, VerifyingKey},
+};
+
+/// Most keys that a verifier takes in: far more than any number of rotations in a row leaves.
+pub const MAX_KEYS: usize = 64;
+
+/// One public key with exactly the members that Caracal publishes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jwk {
+    /// Key type: `EC`.
+    pub kty: String,
+    /// Curve: `P-256`.
+    pub crv: String,
+    /// Public key use: `sig`.
+    #[serde(rename = "use")]
+    pub key_use: String,
+    /// Key id.
+    pub kid: KeyId,
+    /// Algorithm: `ES256`.
+    pub alg: String,
+    /// Base64url of the x coordinate.
+    pub x: String,
+    /// Base64url of the y coordinate.
+    pub y: String,
+}
+
+impl Jwk {
+    /// The public key `key` under the name `kid`.
+    pub fn new(kid: &KeyId, key: &VerifyingKey) -> Self {
+        let (x, y) = key.coordinates();
+        Self {
+            kty: "EC".to_owned(),
+            crv: "P-256".to_owned(),
+            key_use: "sig".to_owned(),
+            kid: kid.clone(),
+            alg: "ES256".to_owned(),
+            x: Base64UrlUnpadded::encode_string(&x),
+            y: Base64UrlUnpadded::encode_string(&y),
+        }
+    }
+}
+
+/// A JWK Set as published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JwkSet {
+    /// The keys, in no particular order.
+    pub keys: Vec<Jwk>,
+}
+
+/// Why a key set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JwksError {
+    /// Not JSON, or no object with an array `keys`.
+    #[error("not a JWK Set (RFC 7517 section 5): {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// More than [`MAX_KEYS`].
+    #[error("the key set holds {0} keys, {MAX_KEYS} at most")]
+    TooMany(usize),
+    /// No ES256 key with a `kid` in it.
+    #[error("the key set holds no usable key: an EC key on P-256 with a kid is needed")]
+    Empty,
+    /// A key for ES256 that is damaged.
+    #[error("key {kid}: {problem}")]
+    BadKey {
+        /// The damaged key.
+        kid: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The same `kid` twice.
+    #[error("the key set names the kid {0} twice")]
+    Duplicate(String),
+}
+
+/// Keys that a verifier may use, by `kid`. Only keys for ES256 get in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySet {
+    keys: BTreeMap<String, VerifyingKey>,
+}
+
+/// A key of any kind, as a foreign set may hold it. Private members do not make it usable, nor is
+/// anything read from them.
+#[derive(Deserialize)]
+struct AnyJwk {
+    kty: String,
+    crv: Option<String>,
+    #[serde(rename = "use")]
+    key_use: Option<String>,
+    key_ops: Option<Vec<String>>,
+    kid: Option<String>,
+    alg: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AnyJwkSet {
+    keys: Vec<AnyJwk>,
+}
+
+impl KeySet {
+    /// Reads a JWK Set. Keys for other algorithms or uses, and keys without a `kid`, are passed
+    /// over, as RFC 7517 section 5 asks; a damaged ES256 key is an error.
+    ///
+    /// # Errors
+    /// Every variant of [`JwksError`].
+    pub fn parse(json: &[u8]) -> Result<Self, JwksError> {
+        let set: AnyJwkSet = serde_json::from_slice(json)?;
+        if set.keys.len() > MAX_KEYS {
+            return Err(JwksError::TooMany(set.keys.len()));
+        }
+        let mut keys = BTreeMap::new();
+        for jwk in set.keys {
+            let Some((kid, key)) = es256_key(jwk)? else {
+                continue;
+            };
+            if keys.insert(kid.clone(), key).is_some() {
+                return Err(JwksError::Duplicate(kid));
+            }
+        }
+        if keys.is_empty() {
+            return Err(JwksError::Empty);
+        }
+        Ok(Self { keys })
+    }
+
+    /// The keys of a published set.
+    ///
+    /// # Errors
+    /// Every variant of [`JwksError`].
+    pub fn from_jwks(set: &JwkSet) -> Result<Self, JwksError> {
+        Self::parse(&serde_json::to_vec(set)?)
+    }
+
+    /// The key named `kid`.
+    pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
+        self.keys.get(kid)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+fn es256_key(jwk: AnyJwk) -> Result<Option<(String, VerifyingKey)>, JwksError> {
+    let for_signatures = jwk
+        .key_use
+        .as_deref()
+        .is_none_or(|key_use| key_use == "sig")
+        && jwk
+            .key_ops
+            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    let for_es256 = jwk.kty == "EC"
+        && jwk.crv.as_deref() == Some("P-256")
+        && jwk.alg.as_deref().is_none_or(|alg| alg == "ES256");
+    let Some(kid) = jwk.kid.filter(|_| for_signatures && for_es256) else {
+        return Ok(None);
+    };
+    let bad = |problem: String| JwksError::BadKey {
+        kid: kid.clone(),
+        problem,
+    };
+    let x = coordinate("x", jwk.x.as_deref()).map_err(&bad)?;
+    let y = coordinate("y", jwk.y.as_deref()).map_err(&bad)?;
+    let key =
+        VerifyingKey::from_coordinates(&x, &y).map_err(|error: KeyError| bad(error.to_string()))?;
+    Ok(Some((kid, key)))
+}
+
+fn coordinate(name: &str, value: Option<&str>) -> Result<[u8; 32], String> {
+    let text = value.ok_or_else(|| format!("{name} is missing"))?;
+    let mut bytes = [0u8; 32];
+    // RFC 7518 section 6.2.1.2: exactly the full size of a coordinate, leading zeros included.
+    match Base64UrlUnpadded::decode(text, &mut bytes) {
+        Ok(decoded) if decoded.len() == 32 => Ok(bytes),
+        _ => Err(format!(
+            "{name} is not 32 bytes in base64url without padding"
+        )),
+    }
+}

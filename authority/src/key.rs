@@ -1,0 +1,144 @@
+//! P-256 keys and ES256 (RFC 7518 section 3.4), as jwt-compact's `Algorithm` over p256.
+//!
+//! jwt-compact brings an ES256 over p256 0.13; this one stands on 0.14, whose 64-bit limbs make a
+//! verification in wasm about 1.6 times as fast.
+
+use std::{borrow::Cow, fmt, num::NonZeroUsize};
+
+use jwt_compact::{Algorithm, AlgorithmSignature};
+use p256::ecdsa::{
+    self,
+    signature::{Signer, Verifier},
+};
+use zeroize::Zeroizing;
+
+/// Length of a raw ES256 signature: `r` and `s`, 32 bytes each.
+pub const SIGNATURE_BYTES: usize = 64;
+
+/// Bytes that are no P-256 key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Not 32 bytes, or not between 1 and the order of the curve.
+    #[error("a P-256 private key is 32 bytes, between 1 and the order of the curve")]
+    NotAScalar,
+    /// Coordinates that are no point of the curve.
+    #[error("the coordinates are not a point on P-256")]
+    NotAPoint,
+}
+
+/// A private key. Its `Debug` shows nothing of it, and it is wiped when dropped.
+#[derive(Clone)]
+pub struct SigningKey(ecdsa::SigningKey);
+
+impl SigningKey {
+    /// Reads the 32 big-endian bytes of the scalar.
+    ///
+    /// # Errors
+    /// [`KeyError::NotAScalar`]: wrong length, zero, or not below the order of the curve.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        ecdsa::SigningKey::from_slice(bytes)
+            .map(Self)
+            .map_err(|_| KeyError::NotAScalar)
+    }
+
+    /// The 32 big-endian bytes of the scalar, wiped when dropped.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes().into())
+    }
+
+    /// The public half.
+    pub fn verifying_key(&self) -> VerifyingKey {
+        VerifyingKey(*self.0.verifying_key())
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+/// A public key: a point on P-256 that is not the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyingKey(ecdsa::VerifyingKey);
+
+impl VerifyingKey {
+    /// Reads the affine coordinates, 32 big-endian bytes each.
+    ///
+    /// # Errors
+    /// [`KeyError::NotAPoint`].
+    pub fn from_coordinates(x: &[u8; 32], y: &[u8; 32]) -> Result<Self, KeyError> {
+        let mut sec1 = [0u8; 65];
+        let (tag, coordinates) = sec1.split_at_mut(1);
+        tag.fill(0x04); // SEC 1 section 2.3.3: uncompressed
+        let (first, second) = coordinates.split_at_mut(32);
+        first.copy_from_slice(x);
+        second.copy_from_slice(y);
+        ecdsa::VerifyingKey::from_sec1_bytes(&sec1)
+            .map(Self)
+            .map_err(|_| KeyError::NotAPoint)
+    }
+
+    /// The affine coordinates `(x, y)`, 32 big-endian bytes each.
+    pub fn coordinates(&self) -> ([u8; 32], [u8; 32]) {
+        let point = self.0.to_sec1_point(false);
+        let (mut x, mut y) = ([0u8; 32], [0u8; 32]);
+        // An uncompressed point that is not the identity always has both.
+        if let (Some(px), Some(py)) = (point.x(), point.y()) {
+            x.copy_from_slice(px);
+            y.copy_from_slice(py);
+        }
+        (x, y)
+    }
+
+    /// Whether `signature` (raw `r || s`) is an ES256 signature of `message` by this key.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        Es256Signature::try_from_slice(signature)
+            .is_ok_and(|signature| Es256.verify_signature(&signature, self, message))
+    }
+}
+
+/// ECDSA with P-256 and SHA-256.
+#[derive(Clone, Copy, Debug)]
+pub struct Es256;
+
+/// A raw signature with `r` and `s` both between 1 and the order of the curve.
+#[derive(Clone, Debug)]
+pub struct Es256Signature(ecdsa::Signature);
+
+impl AlgorithmSignature for Es256Signature {
+    const LENGTH: Option<NonZeroUsize> = NonZeroUsize::new(SIGNATURE_BYTES);
+
+    fn try_from_slice(slice: &[u8]) -> anyhow::Result<Self> {
+        ecdsa::Signature::from_slice(slice)
+            .map(Self)
+            .map_err(|_| anyhow::anyhow!("not a raw ES256 signature"))
+    }
+
+    fn as_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.0.to_bytes().to_vec())
+    }
+}
+
+impl Algorithm for Es256 {
+    type SigningKey = SigningKey;
+    type VerifyingKey = VerifyingKey;
+    type Signature = Es256Signature;
+
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("ES256")
+    }
+
+    fn sign(&self, key: &SigningKey, message: &[u8]) -> Es256Signature {
+        Es256Signature(key.0.sign(message)) // RFC 6979: needs no randomness
+    }
+
+    fn verify_signature(
+        &self,
+        signature: &Es256Signature,
+        key: &VerifyingKey,
+        message: &[u8],
+    ) -> bool {
+        key.0.verify(message, &signature.0).is_ok()
+    }
+}

@@ -1,0 +1,24 @@
+//! Caracal's decision core, shared by the gateway plugin and the STS: mandates and their keys,
+//! resources and their operations, policies, bundles, and the decision on a request.
+//!
+//! No I/O, no clock, no randomness and no host calls: time and data come in as arguments, so the
+//! same code runs in a proxy's WebAssembly sandbox and in a server, and can be tested in both.
+#![warn(missing_docs)]
+
+pub mod binding;
+pub mod bundle;
+pub mod decision;
+pub mod ids;
+pub mod jwks;
+pub mod key;
+pub mod mandate;
+pub mod path;
+pub mod policy;
+pub mod refusal;
+pub mod resource;
+pub mod signature;
+pub mod snapshot;
+pub mod time;
+
+// Named so that its `std` feature reaches regorus, which serialises bytecode with it.
+use indexmap as _;

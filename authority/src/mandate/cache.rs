@@ -1,0 +1,74 @@
+//! Mandates that were verified already, so that a mandate used twice is verified once.
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use super::Mandate;
+
+/// Verified mandates by their exact text, bounded in number.
+///
+/// Two generations: when the young one is full it becomes the old one, and the old one is dropped.
+/// What is used moves to the young one, so hot mandates stay. Only verified mandates enter, so a
+/// stranger can neither fill the cache nor choose what falls together in its table.
+#[derive(Debug)]
+pub struct MandateCache {
+    young: HashMap<Box<str>, Arc<Mandate>>,
+    old: HashMap<Box<str>, Arc<Mandate>>,
+    generation_size: usize,
+}
+
+impl MandateCache {
+    /// A cache of at most `capacity` mandates; 0 keeps none.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            generation_size: capacity / 2,
+        }
+    }
+
+    /// The mandate that `token` was verified to be.
+    pub fn get(&mut self, token: &str) -> Option<Arc<Mandate>> {
+        if let Some(mandate) = self.young.get(token) {
+            return Some(Arc::clone(mandate));
+        }
+        let (text, mandate) = self.old.remove_entry(token)?;
+        self.keep(text, Arc::clone(&mandate));
+        Some(mandate)
+    }
+
+    /// Remembers that `token` is `mandate`.
+    pub fn insert(&mut self, token: &str, mandate: Arc<Mandate>) {
+        if self.generation_size > 0 {
+            self.keep(token.into(), mandate);
+        }
+    }
+
+    /// Forgets `token`.
+    pub fn remove(&mut self, token: &str) {
+        self.young.remove(token);
+        self.old.remove(token);
+    }
+
+    /// Forgets everything: the keys have changed.
+    pub fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
+    /// How many mandates are held.
+    pub fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn keep(&mut self, text: Box<str>, mandate: Arc<Mandate>) {
+        if self.young.len() >= self.generation_size {
+            self.old = mem::take(&mut self.young);
+        }
+        self.young.insert(text, mandate);
+    }
+}

@@ -1,0 +1,267 @@
+//! The claims of a mandate, as minted and as read.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::{
+    ids::{AgentSessionId, ApplicationId, AuthorityRecordId, DelegationId, ZoneId},
+    refusal::{Reason, Refusal},
+    time::Timestamp,
+};
+
+/// What a mandate may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MandateUse {
+    /// At the STS only.
+    Session,
+    /// At a gateway, for the resources in `target`.
+    Gateway,
+    /// At the resources in `aud`, or a gateway in front of them.
+    Resource,
+}
+
+/// What kind of subject a mandate speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectType {
+    /// A person, known to a federated issuer.
+    User,
+    /// An application acting for itself.
+    Application,
+}
+
+/// One hop of a delegation chain, from the first issuer to the receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DelegationHop {
+    /// The application at this hop.
+    pub application_id: ApplicationId,
+    /// Its session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_session_id: Option<AgentSessionId>,
+    /// The delegation that it issued; absent for the receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation_edge_id: Option<DelegationId>,
+}
+
+/// The claims of a mandate, complete: nothing required is missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Claims {
+    /// Issuer: the STS.
+    pub iss: String,
+    /// Subject: an application id, or a user at a federated issuer.
+    pub sub: String,
+    /// Audience.
+    pub aud: Vec<String>,
+    /// Expiry.
+    pub exp: Timestamp,
+    /// Time of issue.
+    pub iat: Timestamp,
+    /// Not valid before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<Timestamp>,
+    /// This mandate's own id.
+    pub jti: String,
+    /// Zone.
+    pub zone_id: ZoneId,
+    /// The application that the mandate was issued to.
+    pub client_id: ApplicationId,
+    /// Authority record of this mint.
+    pub sid: AuthorityRecordId,
+    /// Authority record at the root of the exchanges that led here.
+    pub root_sid: AuthorityRecordId,
+    /// Class.
+    #[serde(rename = "use")]
+    pub mandate_use: MandateUse,
+    /// Kind of subject.
+    pub sub_type: SubjectType,
+    /// Scopes, separated by spaces (RFC 6749 section 3.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Resources that the mandate is for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub target: Vec<String>,
+    /// Governed session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_session_id: Option<AgentSessionId>,
+    /// Ancestors of the session from the root down, itself included.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub session_path: Vec<AgentSessionId>,
+    /// Labels of the session.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Delegation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegation_edge_id: Option<DelegationId>,
+    /// Session that delegated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_session_id: Option<AgentSessionId>,
+    /// Session that was delegated to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_session_id: Option<AgentSessionId>,
+    /// Delegations from the first to this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delegation_path: Vec<DelegationId>,
+    /// Hops from the first issuer to the receiver.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delegation_chain: Vec<DelegationHop>,
+    /// Length of the delegation path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop_count: Option<u32>,
+}
+
+impl Claims {
+    /// The scopes, one at a time.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.scope
+            .as_deref()
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+    }
+
+    /// Whether `scope` is among the scopes.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes().any(|own| own == scope)
+    }
+}
+
+/// The claims as they arrive: anything may be missing. Unknown claims are passed over here and kept
+/// in the document that the policy sees.
+#[derive(Deserialize)]
+pub(super) struct RawClaims {
+    iss: Option<String>,
+    sub: Option<String>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    aud: Vec<String>,
+    pub(super) exp: Option<Timestamp>,
+    pub(super) iat: Option<Timestamp>,
+    pub(super) nbf: Option<Timestamp>,
+    jti: Option<String>,
+    zone_id: Option<ZoneId>,
+    client_id: Option<ApplicationId>,
+    sid: Option<AuthorityRecordId>,
+    root_sid: Option<AuthorityRecordId>,
+    #[serde(rename = "use")]
+    mandate_use: Option<String>,
+    sub_type: Option<SubjectType>,
+    scope: Option<String>,
+    #[serde(default)]
+    target: Vec<String>,
+    agent_session_id: Option<AgentSessionId>,
+    #[serde(default)]
+    session_path: Vec<AgentSessionId>,
+    #[serde(default)]
+    labels: Vec<String>,
+    delegation_edge_id: Option<DelegationId>,
+    source_session_id: Option<AgentSessionId>,
+    target_session_id: Option<AgentSessionId>,
+    #[serde(default)]
+    delegation_path: Vec<DelegationId>,
+    #[serde(default)]
+    delegation_chain: Vec<DelegationHop>,
+    hop_count: Option<u32>,
+}
+
+impl RawClaims {
+    /// Checks who the mandate is from and what for, in the order of cost, then that it is complete.
+    pub(super) fn complete(
+        self,
+        issuer: &str,
+        zone: &ZoneId,
+        uses: &[MandateUse],
+    ) -> Result<Claims, Refusal> {
+        let (exp, iat) = (required(self.exp, "exp")?, required(self.iat, "iat")?);
+        let iss = text(self.iss, "iss")?;
+        if iss != issuer {
+            return Err(Reason::IssuerMismatch.into());
+        }
+        let zone_id = required(self.zone_id, "zone_id")?;
+        if zone_id != *zone {
+            return Err(Reason::ZoneMismatch.into());
+        }
+        let named = text(self.mandate_use, "use")?;
+        let mandate_use = uses
+            .iter()
+            .copied()
+            .find(|allowed| allowed.name() == named)
+            .ok_or(Reason::UseNotAllowed)?;
+        if self.aud.is_empty() {
+            return Err(missing("aud"));
+        }
+        let claims = Claims {
+            iss,
+            sub: text(self.sub, "sub")?,
+            aud: self.aud,
+            exp,
+            iat,
+            nbf: self.nbf,
+            jti: text(self.jti, "jti")?,
+            zone_id,
+            client_id: required(self.client_id, "client_id")?,
+            sid: required(self.sid, "sid")?,
+            root_sid: required(self.root_sid, "root_sid")?,
+            mandate_use,
+            sub_type: required(self.sub_type, "sub_type")?,
+            scope: self.scope,
+            target: self.target,
+            agent_session_id: self.agent_session_id,
+            session_path: self.session_path,
+            labels: self.labels,
+            delegation_edge_id: self.delegation_edge_id,
+            source_session_id: self.source_session_id,
+            target_session_id: self.target_session_id,
+            delegation_path: self.delegation_path,
+            delegation_chain: self.delegation_chain,
+            hop_count: self.hop_count,
+        };
+        for (name, id) in [
+            ("client_id", claims.client_id.as_str()),
+            ("sid", claims.sid.as_str()),
+            ("root_sid", claims.root_sid.as_str()),
+        ] {
+            if id.is_empty() {
+                return Err(missing(name));
+            }
+        }
+        Ok(claims)
+    }
+}
+
+impl MandateUse {
+    /// The value of the claim.
+    pub fn name(self) -> &'static str {
+        match self {
+            MandateUse::Session => "session",
+            MandateUse::Gateway => "gateway",
+            MandateUse::Resource => "resource",
+        }
+    }
+}
+
+fn missing(claim: &str) -> Refusal {
+    Refusal::with_detail(
+        Reason::ClaimMissing,
+        format!("the claim {claim} is missing or empty"),
+    )
+}
+
+fn required<T>(claim: Option<T>, name: &str) -> Result<T, Refusal> {
+    claim.ok_or_else(|| missing(name))
+}
+
+fn text(claim: Option<String>, name: &str) -> Result<String, Refusal> {
+    required(claim.filter(|text| !text.is_empty()), name)
+}
+
+/// RFC 7519 section 4.1.3: an audience is an array, or one string.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(audience) => vec![audience],
+        OneOrMany::Many(audiences) => audiences,
+    })
+}

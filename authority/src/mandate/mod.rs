@@ -1,0 +1,201 @@
+//! Mandates: ES256 JWTs that carry authority. What they claim, how they are signed, and the only
+//! way to come by a verified one.
+
+mod cache;
+mod claims;
+#[cfg(test)]
+mod tests;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use jwt_compact::{
+    Algorithm, AlgorithmExt, AlgorithmSignature, CreationError, Header, UntrustedToken,
+};
+use serde::{Deserialize, de::IgnoredAny};
+
+use self::claims::RawClaims;
+pub use self::{
+    cache::MandateCache,
+    claims::{Claims, DelegationHop, MandateUse, SubjectType},
+};
+use crate::{
+    ids::{KeyId, ZoneId},
+    jwks::KeySet,
+    key::{Es256, Es256Signature, SigningKey},
+    refusal::{Reason, Refusal},
+    time::Timestamp,
+};
+
+/// Longest token that is looked at, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 8192;
+/// Difference between the clocks of issuer and verifier that is forgiven, in seconds.
+pub const LEEWAY_SECONDS: u64 = 60;
+/// Lifetime of a mandate when the client asks for none, in seconds.
+pub const DEFAULT_TTL_SECONDS: u64 = 900;
+/// Longest life of a gateway or resource mandate, in seconds.
+pub const MAX_TTL_SECONDS: u64 = 900;
+/// Longest life of a session mandate, in seconds.
+pub const MAX_SESSION_TTL_SECONDS: u64 = 3600;
+/// The scope that a session mandate carries and no resource may define.
+pub const LIFECYCLE_SCOPE: &str = "agent:lifecycle";
+
+/// The `typ` of a mandate. Other signed artifacts have another, so none passes for a mandate.
+const TOKEN_TYPE: &str = "JWT";
+
+/// What a verifier accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The one issuer.
+    pub issuer: &'a str,
+    /// The one zone.
+    pub zone: &'a ZoneId,
+    /// Classes of mandate.
+    pub uses: &'a [MandateUse],
+}
+
+/// A verified mandate. Only [`verify`] makes one.
+#[derive(Debug)]
+pub struct Mandate {
+    claims: Claims,
+    document: regorus::Value,
+}
+
+impl Mandate {
+    /// The claims.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// All claims, unknown ones included, as the policy sees them.
+    pub(crate) fn document(&self) -> &regorus::Value {
+        &self.document
+    }
+
+    /// Checks the times again, for a mandate that was verified earlier.
+    ///
+    /// # Errors
+    /// [`Reason::TokenExpired`], [`Reason::TokenNotYetValid`].
+    pub fn check_time(&self, now: Timestamp) -> Result<(), Refusal> {
+        check_times(self.claims.exp, self.claims.iat, self.claims.nbf, now)
+    }
+}
+
+/// Header parameters that a mandate never has: they would choose or carry the key (RFC 7515
+/// sections 4.1.2 to 4.1.6) or change the rules (4.1.11, RFC 7797).
+#[derive(Deserialize)]
+struct ForeignParameters {
+    #[serde(default, deserialize_with = "present")]
+    jwk: bool,
+    #[serde(default, deserialize_with = "present")]
+    x5c: bool,
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
+    #[serde(default, deserialize_with = "present")]
+    b64: bool,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// Signs `claims` as a compact JWS.
+///
+/// # Errors
+/// Only if the claims cannot be written as JSON, which these always can.
+pub fn sign(claims: &Claims, kid: &KeyId, key: &SigningKey) -> Result<String, CreationError> {
+    let header = Header::empty()
+        .with_key_id(kid.as_str())
+        .with_token_type(TOKEN_TYPE);
+    Es256.token(&header, &jwt_compact::Claims::new(claims), key)
+}
+
+/// Verifies `token`, cheap checks first: size, form, `alg`, header, `kid`, signature, times, issuer,
+/// zone, use, required claims. A session mandate must be addressed to its issuer; for the others,
+/// what they may be used on is checked with the resource at hand.
+///
+/// # Errors
+/// The first check that fails, as a [`Refusal`].
+pub fn verify(
+    token: &str,
+    keys: &KeySet,
+    expected: &Expected<'_>,
+    now: Timestamp,
+) -> Result<Mandate, Refusal> {
+    let payload = authenticate(token, keys)?;
+    let raw: RawClaims = serde_json::from_slice(&payload).map_err(malformed_claims)?;
+    if let (Some(exp), Some(iat)) = (raw.exp, raw.iat) {
+        check_times(exp, iat, raw.nbf, now)?;
+    }
+    let claims = raw.complete(expected.issuer, expected.zone, expected.uses)?;
+    if claims.mandate_use == MandateUse::Session
+        && !claims.aud.iter().any(|aud| aud == expected.issuer)
+    {
+        return Err(Reason::AudienceMismatch.into());
+    }
+    let document = serde_json::from_slice(&payload).map_err(malformed_claims)?;
+    Ok(Mandate { claims, document })
+}
+
+/// Checks everything up to the signature and returns the payload, which is now the issuer's word.
+fn authenticate(token: &str, keys: &KeySet) -> Result<Vec<u8>, Refusal> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(Reason::TokenTooLarge.into());
+    }
+    let (signed, _) = token.rsplit_once('.').ok_or(Reason::TokenMalformed)?;
+    let (_, payload) = signed.split_once('.').ok_or(Reason::TokenMalformed)?;
+    let parsed: UntrustedToken<'_, ForeignParameters> =
+        token.try_into().map_err(|_| Reason::TokenMalformed)?;
+
+    // RFC 8725 section 3.1: the key decides the algorithm, the header may only agree.
+    if parsed.algorithm() != Es256.name() {
+        return Err(Reason::AlgorithmNotAllowed.into());
+    }
+    let header = parsed.header();
+    let foreign = &header.other_fields;
+    if foreign.jwk
+        || foreign.x5c
+        || foreign.crit
+        || foreign.b64
+        || header.key_set_url.is_some()
+        || header.certificate_url.is_some()
+    {
+        return Err(Reason::HeaderNotAllowed.into());
+    }
+    if header.token_type.as_deref() != Some(TOKEN_TYPE) {
+        return Err(Reason::TypeNotAllowed.into());
+    }
+    let kid = header
+        .key_id
+        .as_deref()
+        .filter(|kid| !kid.is_empty())
+        .ok_or(Reason::KeyIdMissing)?;
+    let key = keys.get(kid).ok_or(Reason::KeyUnknown)?;
+    let signature = Es256Signature::try_from_slice(parsed.signature_bytes())
+        .map_err(|_| Reason::SignatureInvalid)?;
+    if !Es256.verify_signature(&signature, key, signed.as_bytes()) {
+        return Err(Reason::SignatureInvalid.into());
+    }
+    Base64UrlUnpadded::decode_vec(payload).map_err(|_| Reason::TokenMalformed.into())
+}
+
+fn check_times(
+    exp: Timestamp,
+    iat: Timestamp,
+    nbf: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    if exp.plus(LEEWAY_SECONDS) <= now {
+        return Err(Reason::TokenExpired.into());
+    }
+    let earliest = nbf.map_or(iat, |nbf| nbf.max(iat));
+    if earliest > now.plus(LEEWAY_SECONDS) {
+        return Err(Reason::TokenNotYetValid.into());
+    }
+    Ok(())
+}
+
+fn malformed_claims(error: serde_json::Error) -> Refusal {
+    Refusal::with_detail(
+        Reason::ClaimMalformed,
+        format!("the claims are malformed: {error}"),
+    )
+}

@@ -1,0 +1,249 @@
+//! From Rego text to bytecode, with every error placed.
+
+use std::collections::BTreeSet;
+
+use regorus::{Engine, Rc, languages::rego::compiler::Compiler};
+use serde::{Deserialize, Serialize};
+
+use super::{ENTRY_POINT, PolicyError, lexical};
+use crate::bundle::content_sha256;
+
+/// The compiler and the bytecode it writes; a gateway runs what was compiled by the same.
+pub const COMPILER: &str = "regorus-0.14.1/rvm-6";
+/// Largest module, in bytes.
+pub const MAX_MODULE_BYTES: usize = 256 * 1024;
+/// Most modules in a set.
+pub const MAX_MODULES: usize = 256;
+
+/// The package that modules of a set live in.
+const PACKAGE: &str = "data.caracal.authz";
+/// What a data document may define.
+const DATA_DOCUMENTS: [&str; 6] = [
+    "app_ids",
+    "grants",
+    "confinement",
+    "restrict",
+    "risk",
+    "approval_tiers",
+];
+/// The decision contract, which decides for sets that bring data only.
+const CONTRACT: [(&str, &str); 4] = [
+    (
+        "contract/result.rego",
+        include_str!("../../../policies/contract/result.rego"),
+    ),
+    (
+        "contract/facts.rego",
+        include_str!("../../../policies/contract/facts.rego"),
+    ),
+    (
+        "contract/bootstrap.rego",
+        include_str!("../../../policies/contract/bootstrap.rego"),
+    ),
+    (
+        "contract/direct.rego",
+        include_str!("../../../policies/contract/direct.rego"),
+    ),
+];
+
+/// A Rego module: its name, for errors and evidence, and its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Name, such as a file's.
+    pub name: String,
+    /// Rego v1 text.
+    pub source: String,
+}
+
+/// Who decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyKind {
+    /// The decision contract, over data documents.
+    Data,
+    /// The user's own Rego.
+    Authored,
+}
+
+/// A module's name and the SHA-256 of its text, hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleDigest {
+    /// Name.
+    pub name: String,
+    /// SHA-256.
+    pub sha256: String,
+}
+
+/// A compiled set.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// Bytecode, for [`Policy::load`](super::Policy::load).
+    pub program: Vec<u8>,
+    /// Who decides.
+    pub kind: PolicyKind,
+    /// Every module that went in, the contract's included.
+    pub modules: Vec<ModuleDigest>,
+    /// [`COMPILER`].
+    pub compiler: String,
+}
+
+/// Checks one module by itself: size, forbidden builtins, syntax, package, and for a data document
+/// that it holds data and nothing else.
+///
+/// # Errors
+/// All that is wrong with it, placed.
+pub fn check(module: &Module) -> Result<PolicyKind, Vec<PolicyError>> {
+    parse(&mut new_engine(), module)
+}
+
+/// Compiles a set of modules. If all of them are data documents, the decision contract joins them.
+///
+/// # Errors
+/// All that is wrong with the modules, or with their whole, placed.
+pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
+    if modules.is_empty() || modules.len() > MAX_MODULES {
+        let problem = format!(
+            "a policy set has 1 to {MAX_MODULES} modules, this one has {}",
+            modules.len()
+        );
+        return Err(vec![PolicyError::whole("set", problem)]);
+    }
+    let mut engine = new_engine();
+    let mut kind = PolicyKind::Data;
+    let mut errors = Vec::new();
+    let mut names = BTreeSet::new();
+    for module in modules {
+        if !names.insert(module.name.as_str()) {
+            errors.push(PolicyError::whole(
+                &module.name,
+                "two modules have this name",
+            ));
+        }
+        match parse(&mut engine, module) {
+            Ok(PolicyKind::Authored) => kind = PolicyKind::Authored,
+            Ok(PolicyKind::Data) => {}
+            Err(more) => errors.extend(more),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut digests: Vec<_> = modules
+        .iter()
+        .map(|module| digest(&module.name, &module.source))
+        .collect();
+    if kind == PolicyKind::Data {
+        for (name, source) in CONTRACT {
+            engine
+                .add_policy(name.to_owned(), source.to_owned())
+                .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
+            digests.push(digest(name, source));
+        }
+    } else if !modules
+        .iter()
+        .any(|module| defines(&engine, module, "result"))
+    {
+        let problem = format!("no module defines {ENTRY_POINT}, so there would be no decision");
+        return Err(vec![PolicyError::whole("set", problem)]);
+    }
+    let program = assemble(&mut engine).map_err(|report| {
+        let first = modules.first().map_or("set", |module| module.name.as_str());
+        vec![PolicyError::from_regorus(first, &report)]
+    })?;
+    Ok(Compiled {
+        program,
+        kind,
+        modules: digests,
+        compiler: COMPILER.to_owned(),
+    })
+}
+
+fn assemble(engine: &mut Engine) -> Result<Vec<u8>, String> {
+    let policy = engine
+        .compile_with_entrypoint(&Rc::from(ENTRY_POINT))
+        .map_err(|error| error.to_string())?;
+    let program = Compiler::compile_from_policy(&policy, &[ENTRY_POINT])
+        .map_err(|error| error.to_string())?;
+    program.serialize_binary()
+}
+
+fn new_engine() -> Engine {
+    let mut engine = Engine::new();
+    engine.set_rego_v0(false);
+    engine
+}
+
+fn parse(engine: &mut Engine, module: &Module) -> Result<PolicyKind, Vec<PolicyError>> {
+    let Module { name, source } = module;
+    if source.len() > MAX_MODULE_BYTES {
+        let problem = format!("{} bytes, {MAX_MODULE_BYTES} at most", source.len());
+        return Err(vec![PolicyError::whole(name, problem)]);
+    }
+    let forbidden = lexical::forbidden_builtins(name, source);
+    if !forbidden.is_empty() {
+        return Err(forbidden);
+    }
+    let package = engine
+        .add_policy(name.clone(), source.clone())
+        .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
+    if !lexical::is_data_document(source) {
+        return Ok(PolicyKind::Authored);
+    }
+    if package != PACKAGE {
+        let problem = format!("a data document lives in package caracal.authz, not in {package}");
+        return Err(vec![PolicyError::whole(name, problem)]);
+    }
+    let known = DATA_DOCUMENTS
+        .iter()
+        .filter(|document| defines(engine, module, document))
+        .count();
+    let rules = engine.get_modules().last().map_or(0, |parsed| {
+        parsed
+            .policy
+            .iter()
+            .map(|rule| rule_root(rule))
+            .collect::<BTreeSet<_>>()
+            .len()
+    });
+    if known == 0 || known < rules {
+        let problem = format!(
+            "a data document defines one or more of {} and nothing else",
+            DATA_DOCUMENTS.join(", ")
+        );
+        return Err(vec![PolicyError::whole(name, problem)]);
+    }
+    Ok(PolicyKind::Data)
+}
+
+/// The first component of the name that a rule defines.
+fn rule_root(rule: &regorus::unstable::Rule) -> String {
+    use regorus::unstable::{Expr, Rule, RuleHead};
+    let head = match rule {
+        Rule::Spec { head, .. } => match head {
+            RuleHead::Compr { refr, .. }
+            | RuleHead::Set { refr, .. }
+            | RuleHead::Func { refr, .. } => refr,
+        },
+        Rule::Default { refr, .. } => refr,
+    };
+    let mut expression = head.as_ref();
+    loop {
+        match expression {
+            Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => expression = refr.as_ref(),
+            other => return other.span().text().to_owned(),
+        }
+    }
+}
+
+fn defines(engine: &Engine, module: &Module, document: &str) -> bool {
+    engine
+        .has_declared_rule_rooted_at(&module.name, &format!("{PACKAGE}.{document}"))
+        .unwrap_or(false)
+}
+
+fn digest(name: &str, source: &str) -> ModuleDigest {
+    ModuleDigest {
+        name: name.to_owned(),
+        sha256: content_sha256(source.as_bytes()),
+    }
+}

@@ -1,0 +1,244 @@
+//! The input document of a policy, schema version `2026-05-20`: the same for both moments of a
+//! decision, told apart by `action.id`.
+
+use std::collections::BTreeMap;
+
+use regorus::Value;
+
+use crate::{
+    mandate::{Claims, Mandate},
+    path::NormalPath,
+    resource::{Operation, Resource, ResourceSpec},
+};
+
+/// The version of the document's schema.
+pub const SCHEMA_VERSION: &str = "2026-05-20";
+
+/// An input document.
+#[derive(Clone, Debug)]
+pub struct PolicyInput(Value);
+
+/// An exchange, before a mandate exists: `action.id` is `TokenExchange`.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The application that asks.
+    pub client_id: &'a str,
+    /// Its zone.
+    pub zone_id: &'a str,
+    /// How it was registered: `managed` or `dcr`.
+    pub registration_method: &'a str,
+    /// The resource that it asks for.
+    pub resource: &'a Resource,
+    /// The scopes that it asks for.
+    pub requested_scopes: &'a [String],
+    /// The mandate that it presents as `subject_token`.
+    pub subject: Option<&'a Mandate>,
+    /// Request id or trace id, for the policy's diagnostics.
+    pub trace_id: Option<&'a str>,
+}
+
+/// A call at the gateway: `action.id` is `Request`.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The mandate of the call.
+    pub mandate: &'a Mandate,
+    /// The resource that is called.
+    pub resource: &'a Resource,
+    /// HTTP method.
+    pub method: &'a str,
+    /// Normalised path.
+    pub path: &'a NormalPath,
+    /// Host, as the client sent it.
+    pub host: &'a str,
+    /// The operation that covers the call.
+    pub operation: Option<&'a Operation>,
+}
+
+impl PolicyInput {
+    /// The document for an exchange.
+    pub fn exchange(exchange: &Exchange<'_>) -> Self {
+        let claims = exchange.subject.map(Mandate::claims);
+        let mut principal = principal(exchange.client_id, exchange.zone_id, claims);
+        principal.push(("registration_method", exchange.registration_method.into()));
+        let mut context = vec![
+            ("actor_claims", actor(exchange.client_id)),
+            ("challenge_resolved", false.into()),
+            ("requested_scopes", texts(exchange.requested_scopes)),
+        ];
+        context.extend(
+            exchange
+                .subject
+                .map(|mandate| ("subject_claims", mandate.document().clone())),
+        );
+        context.extend(exchange.trace_id.map(|id| ("trace_id", id.into())));
+        context.extend(claims.map(|claims| ("session_id", claims.sid.as_str().into())));
+        Self::assemble(
+            principal,
+            exchange.resource,
+            vec![("id", "TokenExchange".into())],
+            claims,
+            context,
+        )
+    }
+
+    /// The document for a call.
+    pub fn call(call: &Call<'_>) -> Self {
+        let claims = call.mandate.claims();
+        let mut action = vec![
+            ("id", "Request".into()),
+            ("method", call.method.into()),
+            ("path", call.path.as_str().into()),
+            ("host", call.host.into()),
+        ];
+        action.extend(call.operation.map(|operation| {
+            let fields = [
+                ("method", &operation.method),
+                ("path", &operation.path),
+                ("scope", &operation.scope),
+            ];
+            (
+                "operation",
+                object(fields.map(|(name, text)| (name, text.as_str().into()))),
+            )
+        }));
+        let mut context = vec![
+            ("actor_claims", actor(claims.client_id.as_str())),
+            ("subject_claims", call.mandate.document().clone()),
+            ("challenge_resolved", false.into()),
+            ("requested_scopes", Value::new_array()),
+            ("session_id", claims.sid.as_str().into()),
+        ];
+        context.extend(
+            claims
+                .agent_session_id
+                .iter()
+                .map(|id| ("agent_session_id", id.as_str().into())),
+        );
+        context.extend(
+            claims
+                .delegation_edge_id
+                .iter()
+                .map(|id| ("delegation_edge_id", id.as_str().into())),
+        );
+        let principal = principal(
+            claims.client_id.as_str(),
+            claims.zone_id.as_str(),
+            Some(claims),
+        );
+        Self::assemble(principal, call.resource, action, Some(claims), context)
+    }
+
+    /// Any document, for trying a policy out.
+    pub fn from_json(document: serde_json::Value) -> Self {
+        Self(Value::from(document))
+    }
+
+    /// The document as JSON.
+    ///
+    /// # Errors
+    /// If it holds what JSON cannot, which a document made here never does.
+    pub fn to_json(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::to_value(&self.0)
+    }
+
+    pub(super) fn document(&self) -> &Value {
+        &self.0
+    }
+
+    fn assemble(
+        principal: Vec<(&str, Value)>,
+        resource: &Resource,
+        action: Vec<(&str, Value)>,
+        claims: Option<&Claims>,
+        context: Vec<(&str, Value)>,
+    ) -> Self {
+        let mut document = vec![
+            ("schema_version", SCHEMA_VERSION.into()),
+            ("principal", object(principal)),
+            ("resource", resource.document().clone()),
+            ("action", object(action)),
+            ("context", object(context)),
+        ];
+        if let Some(claims) = claims {
+            document.push(("session", object([("id", claims.sid.as_str().into())])));
+            document.extend(delegation(claims).map(|edge| ("delegation_edge", edge)));
+        }
+        Self(object(document))
+    }
+}
+
+/// A resource as the policy sees it.
+pub(crate) fn resource_document(spec: &ResourceSpec) -> Value {
+    object([
+        ("type", "Resource".into()),
+        ("id", spec.id.as_str().into()),
+        ("identifier", spec.identifier.as_str().into()),
+        ("scopes", texts(&spec.scopes)),
+    ])
+}
+
+fn principal<'a>(client_id: &str, zone_id: &str, claims: Option<&Claims>) -> Vec<(&'a str, Value)> {
+    let mut principal = vec![
+        ("type", "Application".into()),
+        ("id", client_id.into()),
+        ("zone_id", zone_id.into()),
+    ];
+    if let Some(claims) = claims {
+        principal.extend(
+            claims
+                .agent_session_id
+                .iter()
+                .map(|id| ("agent_session_id", id.as_str().into())),
+        );
+        if !claims.labels.is_empty() {
+            principal.push(("labels", texts(&claims.labels)));
+        }
+    }
+    principal
+}
+
+fn delegation(claims: &Claims) -> Option<Value> {
+    let mut edge = vec![(
+        "id",
+        Value::from(claims.delegation_edge_id.as_ref()?.as_str()),
+    )];
+    edge.extend(
+        claims
+            .source_session_id
+            .iter()
+            .map(|id| ("source_session_id", id.as_str().into())),
+    );
+    edge.extend(
+        claims
+            .target_session_id
+            .iter()
+            .map(|id| ("target_session_id", id.as_str().into())),
+    );
+    let path: Vec<Value> = claims
+        .delegation_path
+        .iter()
+        .map(|id| id.as_str().into())
+        .collect();
+    edge.push(("path", path.into()));
+    Some(object(edge))
+}
+
+fn actor(client_id: &str) -> Value {
+    object([("caracal_client_id", client_id.into())])
+}
+
+fn texts(texts: &[String]) -> Value {
+    texts
+        .iter()
+        .map(|text| Value::from(text.as_str()))
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    fields
+        .into_iter()
+        .map(|(name, value)| (Value::from(name), value))
+        .collect::<BTreeMap<_, _>>()
+        .into()
+}

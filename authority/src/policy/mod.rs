@@ -1,0 +1,23 @@
+//! Policies: Rego compiled once to regorus bytecode, then evaluated on every decision.
+
+mod compile;
+mod error;
+mod evaluate;
+pub mod input;
+mod lexical;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    compile::{
+        COMPILER, Compiled, MAX_MODULE_BYTES, MAX_MODULES, Module, ModuleDigest, PolicyKind, check,
+        compile,
+    },
+    error::PolicyError,
+    evaluate::{
+        EvalError, Evaluator, INSTRUCTION_LIMIT, LoadError, Policy, PolicyDecision, PolicyResult,
+    },
+};
+
+/// What every policy defines, and the only thing that is asked of it.
+pub const ENTRY_POINT: &str = "data.caracal.authz.result";

@@ -1,0 +1,197 @@
+//! What a gateway worker knows: keys, resources, bindings and policy, with the working memory that
+//! belongs to them. Everything in it has been checked; a bundle that does not hold together never
+//! becomes a snapshot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    binding::Bindings,
+    bundle::{Bundle, BundleError},
+    ids::{ApplicationId, ZoneId},
+    jwks::{JwksError, KeySet},
+    mandate::MandateCache,
+    policy::{COMPILER, Compiled, Evaluator, LoadError, Policy},
+    resource::{Resource, ResourceError, ResourceSpec},
+};
+
+/// Why there can be no snapshot.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The bundle's own form.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] JwksError),
+    /// A resource.
+    #[error("resource {identifier}: {error}")]
+    Resource {
+        /// Its identifier.
+        identifier: String,
+        /// What is wrong with it.
+        error: ResourceError,
+    },
+    /// The same identifier twice.
+    #[error("two resources have the identifier {0}")]
+    DuplicateResource(String),
+    /// The policy was compiled for another version.
+    #[error("the policy was compiled by {found}, this gateway runs {COMPILER}")]
+    Compiler {
+        /// The compiler of the bundle.
+        found: String,
+    },
+    /// The policy's bytecode.
+    #[error(transparent)]
+    Policy(#[from] LoadError),
+}
+
+/// Where the active policy came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyOrigin {
+    /// The active version of the policy set.
+    pub policy_set_version_id: String,
+    /// SHA-256 over its manifest.
+    pub manifest_sha256: String,
+}
+
+/// What a worker decides by.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) zone: ZoneId,
+    pub(crate) issuer: String,
+    pub(crate) keys: KeySet,
+    pub(crate) resources: BTreeMap<String, Resource>,
+    pub(crate) bindings: Bindings,
+    pub(crate) archived: BTreeSet<ApplicationId>,
+    pub(crate) policy: Option<(PolicyOrigin, Evaluator)>,
+    pub(crate) cache: MandateCache,
+    cache_capacity: usize,
+}
+
+impl Snapshot {
+    /// A snapshot without a policy, which denies everything, and without archived applications.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Resource`], [`SnapshotError::DuplicateResource`].
+    pub fn new(
+        zone: ZoneId,
+        issuer: String,
+        keys: KeySet,
+        specs: Vec<ResourceSpec>,
+        bindings: Bindings,
+    ) -> Result<Self, SnapshotError> {
+        let mut resources = BTreeMap::new();
+        for spec in specs {
+            let identifier = spec.identifier.clone();
+            let resource = Resource::new(spec).map_err(|error| SnapshotError::Resource {
+                identifier: identifier.clone(),
+                error,
+            })?;
+            if resources.insert(identifier.clone(), resource).is_some() {
+                return Err(SnapshotError::DuplicateResource(identifier));
+            }
+        }
+        Ok(Self {
+            zone,
+            issuer,
+            keys,
+            resources,
+            bindings,
+            archived: BTreeSet::new(),
+            policy: None,
+            cache: MandateCache::new(0),
+            cache_capacity: 0,
+        })
+    }
+
+    /// The snapshot that a bundle describes. The bundle's signature has been checked by
+    /// [`bundle::open`](crate::bundle::open).
+    ///
+    /// # Errors
+    /// Every variant of [`SnapshotError`].
+    pub fn from_bundle(bundle: Bundle, bindings: Bindings) -> Result<Self, SnapshotError> {
+        let keys = KeySet::from_jwks(&bundle.keys)?;
+        let policy = match &bundle.policy {
+            None => None,
+            Some(policy) if policy.compiler != COMPILER => {
+                return Err(SnapshotError::Compiler {
+                    found: policy.compiler.clone(),
+                });
+            }
+            Some(policy) => {
+                let origin = PolicyOrigin {
+                    policy_set_version_id: policy.policy_set_version_id.to_string(),
+                    manifest_sha256: policy.manifest_sha256.clone(),
+                };
+                Some((origin, Policy::load(&policy.program()?)?.evaluator()))
+            }
+        };
+        let mut snapshot = Self::new(
+            bundle.zone_id,
+            bundle.issuer,
+            keys,
+            bundle.resources,
+            bindings,
+        )?;
+        snapshot.archived = bundle.archived_applications.into_iter().collect();
+        snapshot.policy = policy;
+        Ok(snapshot)
+    }
+
+    /// Decides by `compiled` from now on: for a gateway that has its policy in its configuration.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Policy`].
+    pub fn set_policy(
+        &mut self,
+        origin: PolicyOrigin,
+        compiled: &Compiled,
+    ) -> Result<(), SnapshotError> {
+        self.policy = Some((origin, Policy::load(&compiled.program)?.evaluator()));
+        Ok(())
+    }
+
+    /// Keeps up to `mandates` verified mandates; those of `previous` too, where they would verify
+    /// the same way.
+    pub fn keep_mandates(&mut self, mandates: usize, previous: Option<Snapshot>) {
+        self.cache_capacity = mandates;
+        self.cache = match previous {
+            Some(previous)
+                if previous.cache_capacity == mandates
+                    && previous.zone == self.zone
+                    && previous.issuer == self.issuer
+                    && previous.keys == self.keys =>
+            {
+                previous.cache
+            }
+            _ => MandateCache::new(mandates),
+        };
+    }
+
+    /// Takes in other keys, and forgets what was verified by the old ones.
+    pub fn replace_keys(&mut self, keys: KeySet) {
+        self.keys = keys;
+        self.cache.clear();
+    }
+
+    /// The keys that mandates and bundles are verified by.
+    pub fn keys(&self) -> &KeySet {
+        &self.keys
+    }
+
+    /// The zone.
+    pub fn zone(&self) -> &ZoneId {
+        &self.zone
+    }
+
+    /// Where the active policy came from, if there is one.
+    pub fn policy_origin(&self) -> Option<&PolicyOrigin> {
+        self.policy.as_ref().map(|(origin, _)| origin)
+    }
+
+    /// How many verified mandates are kept.
+    pub fn cached_mandates(&self) -> usize {
+        self.cache.len()
+    }
+}
