@@ -93,7 +93,7 @@ pub struct Compiled {
 /// # Errors
 /// All that is wrong with it, placed.
 pub fn check(module: &Module) -> Result<PolicyKind, Vec<PolicyError>> {
-    parse(&mut new_engine(), module)
+    parse(&mut new_engine(), module).map(|parsed| parsed.kind)
 }
 
 /// Compiles a set of modules. If all of them are data documents, the decision contract joins them.
@@ -109,7 +109,7 @@ pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
         return Err(vec![PolicyError::whole("set", problem)]);
     }
     let mut engine = new_engine();
-    let mut kind = PolicyKind::Data;
+    let (mut authored, mut decides) = (false, false);
     let mut errors = Vec::new();
     let mut names = BTreeSet::new();
     for module in modules {
@@ -120,8 +120,10 @@ pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
             ));
         }
         match parse(&mut engine, module) {
-            Ok(PolicyKind::Authored) => kind = PolicyKind::Authored,
-            Ok(PolicyKind::Data) => {}
+            Ok(parsed) => {
+                authored |= parsed.kind == PolicyKind::Authored;
+                decides |= parsed.decides;
+            }
             Err(more) => errors.extend(more),
         }
     }
@@ -132,6 +134,11 @@ pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
         .iter()
         .map(|module| digest(&module.name, &module.source))
         .collect();
+    let kind = if authored {
+        PolicyKind::Authored
+    } else {
+        PolicyKind::Data
+    };
     if kind == PolicyKind::Data {
         for (name, source) in CONTRACT {
             engine
@@ -139,10 +146,7 @@ pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
                 .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
             digests.push(digest(name, source));
         }
-    } else if !modules
-        .iter()
-        .any(|module| defines(&engine, module, "result"))
-    {
+    } else if !decides {
         let problem = format!("no module defines {ENTRY_POINT}, so there would be no decision");
         return Err(vec![PolicyError::whole("set", problem)]);
     }
@@ -173,7 +177,13 @@ fn new_engine() -> Engine {
     engine
 }
 
-fn parse(engine: &mut Engine, module: &Module) -> Result<PolicyKind, Vec<PolicyError>> {
+/// What a module turned out to be.
+struct Parsed {
+    kind: PolicyKind,
+    decides: bool,
+}
+
+fn parse(engine: &mut Engine, module: &Module) -> Result<Parsed, Vec<PolicyError>> {
     let Module { name, source } = module;
     if source.len() > MAX_MODULE_BYTES {
         let problem = format!("{} bytes, {MAX_MODULE_BYTES} at most", source.len());
@@ -186,33 +196,37 @@ fn parse(engine: &mut Engine, module: &Module) -> Result<PolicyKind, Vec<PolicyE
     let package = engine
         .add_policy(name.clone(), source.clone())
         .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
+    let roots: BTreeSet<String> = engine
+        .get_modules()
+        .last()
+        .map(|parsed| parsed.policy.iter().map(|rule| rule_root(rule)).collect())
+        .unwrap_or_default();
     if !lexical::is_data_document(source) {
-        return Ok(PolicyKind::Authored);
+        let decides = package == PACKAGE && roots.contains("result");
+        return Ok(Parsed {
+            kind: PolicyKind::Authored,
+            decides,
+        });
     }
     if package != PACKAGE {
         let problem = format!("a data document lives in package caracal.authz, not in {package}");
         return Err(vec![PolicyError::whole(name, problem)]);
     }
-    let known = DATA_DOCUMENTS
-        .iter()
-        .filter(|document| defines(engine, module, document))
-        .count();
-    let rules = engine.get_modules().last().map_or(0, |parsed| {
-        parsed
-            .policy
+    if roots.is_empty()
+        || !roots
             .iter()
-            .map(|rule| rule_root(rule))
-            .collect::<BTreeSet<_>>()
-            .len()
-    });
-    if known == 0 || known < rules {
+            .all(|root| DATA_DOCUMENTS.contains(&root.as_str()))
+    {
         let problem = format!(
             "a data document defines one or more of {} and nothing else",
             DATA_DOCUMENTS.join(", ")
         );
         return Err(vec![PolicyError::whole(name, problem)]);
     }
-    Ok(PolicyKind::Data)
+    Ok(Parsed {
+        kind: PolicyKind::Data,
+        decides: false,
+    })
 }
 
 /// The first component of the name that a rule defines.
@@ -233,12 +247,6 @@ fn rule_root(rule: &regorus::unstable::Rule) -> String {
             other => return other.span().text().to_owned(),
         }
     }
-}
-
-fn defines(engine: &Engine, module: &Module, document: &str) -> bool {
-    engine
-        .has_declared_rule_rooted_at(&module.name, &format!("{PACKAGE}.{document}"))
-        .unwrap_or(false)
 }
 
 fn digest(name: &str, source: &str) -> ModuleDigest {

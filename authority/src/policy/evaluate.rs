@@ -71,6 +71,9 @@ impl Policy {
         let mut machine = RegoVM::new();
         machine.load_program(Arc::clone(&self.0));
         machine.set_max_instructions(INSTRUCTION_LIMIT);
+        // Without a base document, a reference to data that nothing defines would be null, not undefined.
+        // An empty one cannot conflict with any rule, the only error there is.
+        let _ = machine.set_data(Value::new_object());
         machine
     }
 }

@@ -1,0 +1,602 @@
+//! The plugin's configuration: read once at start, refused as a whole with the name of the key that
+//! is wrong, and turned into values that need no further checks.
+
+use std::time::Duration;
+
+use authority::{
+    binding::{BindingSpec, Bindings},
+    jwks::KeySet,
+    policy::{self, Module},
+    resource::{Operation, OperationEnforcement, ResourceSpec},
+    snapshot::{PolicyOrigin, Snapshot},
+};
+use serde::Deserialize;
+
+/// Longest wait that the STS grants a poll, in seconds.
+const MAX_LONG_POLL_SECONDS: u64 = 25;
+/// Time that a poll may need beyond its wait before it counts as failed, in seconds.
+const POLL_SLACK_SECONDS: u64 = 2;
+/// Most mandates that a worker may be told to keep.
+const MAX_MANDATE_CACHE: usize = 1_000_000;
+
+/// Why the configuration is refused. The text names the key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not JSON, an unknown key, or a wrong type.
+    #[error("{key}: {problem}")]
+    Key {
+        /// Path of the key, such as `sts.cluster`.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+fn wrong(key: impl Into<String>, problem: impl ToString) -> ConfigError {
+    ConfigError::Key {
+        key: key.into(),
+        problem: problem.to_string(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    zone: String,
+    issuer: String,
+    sts: Option<RawSts>,
+    max_staleness_seconds: Option<u64>,
+    #[serde(default)]
+    resources: Vec<RawResource>,
+    #[serde(default)]
+    forward: Forward,
+    mandate_cache: Option<usize>,
+    realm: Option<String>,
+    resource_metadata_url: Option<String>,
+    jwks: Option<serde_json::Value>,
+    policy: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSts {
+    cluster: String,
+    authority: String,
+    token: Option<String>,
+    token_env: Option<String>,
+    long_poll_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawResource {
+    identifier: String,
+    hosts: Option<Vec<String>>,
+    path_prefix: Option<String>,
+    scopes: Option<Vec<String>>,
+    operations: Option<Vec<Operation>>,
+    operation_enforcement: Option<OperationEnforcement>,
+}
+
+/// What the upstream sees in `Authorization`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forward {
+    /// Nothing.
+    #[default]
+    None,
+    /// The mandate.
+    Mandate,
+}
+
+/// How to reach the STS.
+#[derive(Clone)]
+pub struct Sts {
+    /// Envoy cluster.
+    pub cluster: String,
+    /// `:authority` of the requests.
+    pub authority: String,
+    /// The gateway's bearer token.
+    pub token: String,
+    /// How long a poll waits for news.
+    pub long_poll: Duration,
+    /// How old the last contact may be before nothing is decided any more.
+    pub max_staleness: Duration,
+}
+
+/// What a refusal tells clients about where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// `realm` of `WWW-Authenticate`.
+    pub realm: String,
+    /// `resource_metadata` of `WWW-Authenticate` (RFC 9728 section 5.1).
+    pub resource_metadata_url: Option<String>,
+}
+
+/// Where keys, resources and policy come from.
+pub enum Source {
+    /// Polled from the STS.
+    Sts(Sts),
+    /// Written in the configuration; the worker takes the snapshot out of it.
+    Inline(Option<Box<Snapshot>>),
+}
+
+/// The configuration, checked.
+pub struct Config {
+    /// Zone, by id or slug.
+    pub zone: String,
+    /// The one issuer whose mandates count.
+    pub issuer: String,
+    /// Which resource a request is for.
+    pub bindings: Bindings,
+    /// What the upstream sees in `Authorization`.
+    pub forward: Forward,
+    /// Verified mandates kept by each worker.
+    pub mandate_cache: usize,
+    /// For `WWW-Authenticate`.
+    pub challenge: Challenge,
+    /// Keys, resources and policy.
+    pub source: Source,
+}
+
+impl Config {
+    /// Reads the configuration; `environment` looks up variables of the VM.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the path of the key.
+    pub fn parse(
+        json: &[u8],
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let raw: Raw = serde_path_to_error::deserialize(&mut deserializer)
+            .map_err(|error| wrong(error.path().to_string(), error.inner()))?;
+        deserializer
+            .end()
+            .map_err(|error| wrong("configuration", error))?;
+        raw.check(environment)
+    }
+}
+
+impl Raw {
+    fn check(self, environment: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+        for (key, text) in [("zone", &self.zone), ("issuer", &self.issuer)] {
+            if text.trim().is_empty() {
+                return Err(wrong(key, "is empty"));
+            }
+        }
+        let mandate_cache = self.mandate_cache.unwrap_or(10_000);
+        if mandate_cache > MAX_MANDATE_CACHE {
+            return Err(wrong(
+                "mandate_cache",
+                format!("{MAX_MANDATE_CACHE} at most"),
+            ));
+        }
+        let challenge = Challenge {
+            realm: quotable("realm", self.realm.unwrap_or_else(|| "caracal".to_owned()))?,
+            resource_metadata_url: self
+                .resource_metadata_url
+                .map(|url| quotable("resource_metadata_url", url))
+                .transpose()?,
+        };
+        let bindings = bindings(&self.resources)?;
+        let source = match (self.sts, self.jwks, self.policy) {
+            (Some(sts), None, None) => {
+                refuse_inline_resources(&self.resources)?;
+                let staleness = self.max_staleness_seconds.unwrap_or(60);
+                Source::Sts(sts.check(staleness, environment)?)
+            }
+            (Some(_), Some(_), _) => return Err(wrong("jwks", "belongs to a gateway without sts")),
+            (Some(_), None, Some(_)) => {
+                return Err(wrong("policy", "belongs to a gateway without sts"));
+            }
+            (None, Some(jwks), Some(policy)) => {
+                if self.max_staleness_seconds.is_some() {
+                    return Err(wrong(
+                        "max_staleness_seconds",
+                        "belongs to a gateway with sts",
+                    ));
+                }
+                let snapshot = inline(
+                    &self.zone,
+                    &self.issuer,
+                    &jwks,
+                    policy,
+                    self.resources,
+                    bindings.clone(),
+                    mandate_cache,
+                )?;
+                Source::Inline(Some(Box::new(snapshot)))
+            }
+            (None, None, _) => {
+                return Err(wrong(
+                    "sts",
+                    "is missing; a gateway without an STS has jwks and policy",
+                ));
+            }
+            (None, Some(_), None) => return Err(wrong("policy", "is missing beside jwks")),
+        };
+        Ok(Config {
+            zone: self.zone,
+            issuer: self.issuer,
+            bindings,
+            forward: self.forward,
+            mandate_cache,
+            challenge,
+            source,
+        })
+    }
+}
+
+impl RawSts {
+    fn check(
+        self,
+        max_staleness_seconds: u64,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Sts, ConfigError> {
+        for (key, text) in [
+            ("sts.cluster", &self.cluster),
+            ("sts.authority", &self.authority),
+        ] {
+            if text.is_empty() {
+                return Err(wrong(key, "is empty"));
+            }
+        }
+        let token = match (self.token, self.token_env) {
+            (Some(token), None) => token,
+            (None, Some(name)) => environment(&name).ok_or_else(|| {
+                wrong(
+                    "sts.token_env",
+                    format!("{name} is not in the VM's environment; set it and name it in vm_config.environment_variables.host_env_keys"),
+                )
+            })?,
+            (Some(_), Some(_)) => return Err(wrong("sts.token_env", "stands beside token; one of the two")),
+            (None, None) => return Err(wrong("sts.token", "is missing; token_env takes it from the environment")),
+        };
+        let token = token.trim().to_owned();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong(
+                "sts.token",
+                "is empty or has characters that no token has",
+            ));
+        }
+        let long_poll = self.long_poll_seconds.unwrap_or(
+            MAX_LONG_POLL_SECONDS.min(
+                max_staleness_seconds
+                    .saturating_sub(POLL_SLACK_SECONDS)
+                    .max(1),
+            ),
+        );
+        if long_poll == 0 || long_poll > MAX_LONG_POLL_SECONDS {
+            return Err(wrong(
+                "sts.long_poll_seconds",
+                format!("between 1 and {MAX_LONG_POLL_SECONDS}"),
+            ));
+        }
+        // A poll without news is the only contact for its whole length.
+        if max_staleness_seconds < long_poll + POLL_SLACK_SECONDS {
+            return Err(wrong(
+                "max_staleness_seconds",
+                format!(
+                    "at least {POLL_SLACK_SECONDS} more than sts.long_poll_seconds, or a quiet zone would count as stale"
+                ),
+            ));
+        }
+        Ok(Sts {
+            cluster: self.cluster,
+            authority: self.authority,
+            token,
+            long_poll: Duration::from_secs(long_poll),
+            max_staleness: Duration::from_secs(max_staleness_seconds),
+        })
+    }
+}
+
+fn bindings(resources: &[RawResource]) -> Result<Bindings, ConfigError> {
+    let mut specs = Vec::new();
+    let mut places = Vec::new();
+    for (place, resource) in resources.iter().enumerate() {
+        if resource.hosts.is_none() && resource.path_prefix.is_none() {
+            continue; // named by the routing header only
+        }
+        places.push(place);
+        specs.push(BindingSpec {
+            identifier: resource.identifier.clone(),
+            hosts: resource
+                .hosts
+                .clone()
+                .unwrap_or_else(|| vec!["*".to_owned()]),
+            path_prefix: resource
+                .path_prefix
+                .clone()
+                .unwrap_or_else(|| "/".to_owned()),
+        });
+    }
+    Bindings::new(specs).map_err(|(spec, error)| {
+        wrong(
+            format!("resources[{}]", places.get(spec).copied().unwrap_or(spec)),
+            error,
+        )
+    })
+}
+
+fn refuse_inline_resources(resources: &[RawResource]) -> Result<(), ConfigError> {
+    for (place, resource) in resources.iter().enumerate() {
+        let inline = [
+            ("scopes", resource.scopes.is_some()),
+            ("operations", resource.operations.is_some()),
+            (
+                "operation_enforcement",
+                resource.operation_enforcement.is_some(),
+            ),
+        ];
+        if let Some((key, _)) = inline.into_iter().find(|(_, present)| *present) {
+            return Err(wrong(
+                format!("resources[{place}].{key}"),
+                "comes from the STS",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn inline(
+    zone: &str,
+    issuer: &str,
+    jwks: &serde_json::Value,
+    policy: String,
+    resources: Vec<RawResource>,
+    bindings: Bindings,
+    mandate_cache: usize,
+) -> Result<Snapshot, ConfigError> {
+    let jwks = jwks
+        .as_str()
+        .map_or_else(|| jwks.to_string(), str::to_owned);
+    let keys = KeySet::parse(jwks.as_bytes()).map_err(|error| wrong("jwks", error))?;
+    let specs = resources
+        .into_iter()
+        .enumerate()
+        .map(|(place, resource)| {
+            Ok(ResourceSpec {
+                id: resource.identifier.as_str().into(),
+                identifier: resource.identifier,
+                scopes: resource.scopes.ok_or_else(|| {
+                    wrong(
+                        format!("resources[{place}].scopes"),
+                        "is missing in a gateway without sts",
+                    )
+                })?,
+                operations: resource.operations.unwrap_or_default(),
+                operation_enforcement: resource.operation_enforcement.unwrap_or_default(),
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let mut snapshot = Snapshot::new(zone.into(), issuer.to_owned(), keys, specs, bindings)
+        .map_err(|error| wrong("resources", error))?;
+    let compiled = policy::compile(&[Module {
+        name: "policy".to_owned(),
+        source: policy,
+    }])
+    .map_err(|errors| {
+        wrong(
+            "policy",
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+        )
+    })?;
+    let origin = PolicyOrigin {
+        policy_set_version_id: "inline".to_owned(),
+        manifest_sha256: compiled
+            .modules
+            .first()
+            .map(|module| module.sha256.clone())
+            .unwrap_or_default(),
+    };
+    snapshot
+        .set_policy(origin, &compiled)
+        .map_err(|error| wrong("policy", error))?;
+    snapshot.keep_mandates(mandate_cache, None);
+    Ok(snapshot)
+}
+
+/// What stands between quotes in a header (RFC 9110 section 5.6.4) without needing escapes.
+fn quotable(key: &str, text: String) -> Result<String, ConfigError> {
+    let plain = text
+        .bytes()
+        .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\');
+    if plain && !text.is_empty() {
+        Ok(text)
+    } else {
+        Err(wrong(
+            key,
+            "is empty or has characters that cannot stand in a header",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn with_sts() -> Value {
+        json!({
+            "zone": "demo", "issuer": "http://127.0.0.1:8080",
+            "sts": {"cluster": "caracal_sts", "authority": "sts.internal", "token": "gt_secret"},
+            "resources": [{"identifier": "resource://demo", "hosts": ["*"], "path_prefix": "/demo/"}],
+        })
+    }
+
+    fn parse(config: &Value) -> Result<Config, String> {
+        let environment = |name: &str| (name == "TOKEN").then(|| "gt_from_env\n".to_owned());
+        Config::parse(config.to_string().as_bytes(), environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let config = parse(&with_sts()).unwrap();
+        let Source::Sts(sts) = config.source else {
+            panic!("not the STS")
+        };
+        assert_eq!(
+            (sts.long_poll.as_secs(), sts.max_staleness.as_secs()),
+            (25, 60)
+        );
+        assert_eq!(
+            (config.mandate_cache, config.forward),
+            (10_000, Forward::None)
+        );
+        assert_eq!(config.challenge.realm, "caracal");
+    }
+
+    #[test]
+    fn the_token_comes_from_the_environment() {
+        let mut config = with_sts();
+        config["sts"] = json!({"cluster": "c", "authority": "a", "token_env": "TOKEN"});
+        let Source::Sts(sts) = parse(&config).unwrap().source else {
+            panic!("not the STS")
+        };
+        assert_eq!(sts.token, "gt_from_env");
+    }
+
+    #[test]
+    fn every_error_names_its_key() {
+        for (pointer, value, expected) in [
+            (
+                "/zone",
+                json!(7),
+                "zone: invalid type: integer `7`, expected a string",
+            ),
+            ("/zone", json!(""), "zone: is empty"),
+            (
+                "/sts/cluster",
+                json!([]),
+                "sts.cluster: invalid type: sequence, expected a string",
+            ),
+            (
+                "/sts/long_poll_seconds",
+                json!("5"),
+                "sts.long_poll_seconds: invalid type: string \"5\", expected u64",
+            ),
+            (
+                "/sts/long_poll_seconds",
+                json!(26),
+                "sts.long_poll_seconds: between 1 and 25",
+            ),
+            (
+                "/sts/colour",
+                json!(1),
+                "sts.colour: unknown field `colour`",
+            ),
+            (
+                "/sts/token_env",
+                json!("TOKEN"),
+                "sts.token_env: stands beside token",
+            ),
+            (
+                "/max_staleness_seconds",
+                json!(26),
+                "max_staleness_seconds: at least 2 more than sts.long_poll_seconds",
+            ),
+            (
+                "/fail_open",
+                json!(true),
+                "fail_open: unknown field `fail_open`",
+            ),
+            (
+                "/forward",
+                json!("all"),
+                "forward: unknown variant `all`, expected `none` or `mandate`",
+            ),
+            (
+                "/resources/0/hosts",
+                json!([]),
+                "resources[0]: hosts is empty",
+            ),
+            (
+                "/resources/0/path_prefix",
+                json!("demo"),
+                "resources[0]: path_prefix: the path does not begin with /",
+            ),
+            (
+                "/resources/0/scopes",
+                json!(["a"]),
+                "resources[0].scopes: comes from the STS",
+            ),
+            (
+                "/jwks",
+                json!({"keys": []}),
+                "jwks: belongs to a gateway without sts",
+            ),
+            ("/realm", json!("a\"b"), "realm: is empty or has characters"),
+            (
+                "/mandate_cache",
+                json!(-1),
+                "mandate_cache: invalid value: integer `-1`",
+            ),
+        ] {
+            let mut config = with_sts();
+            if pointer == "/sts/long_poll_seconds" && value == json!(26) {
+                config["max_staleness_seconds"] = json!(120);
+            }
+            if pointer == "/max_staleness_seconds" {
+                config["sts"]["long_poll_seconds"] = json!(25);
+            }
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            config.pointer_mut(parent).unwrap()[key] = value;
+            let error = parse(&config).err().unwrap_or_default();
+            assert!(error.starts_with(expected), "{pointer}: {error}");
+        }
+        let mut config = with_sts();
+        config["sts"] = json!({"cluster": "c", "authority": "a", "token_env": "MISSING"});
+        assert!(
+            parse(&config)
+                .err()
+                .unwrap()
+                .starts_with("sts.token_env: MISSING is not in the VM's environment")
+        );
+        assert!(Config::parse(b"{", |_| None).is_err() && Config::parse(b"", |_| None).is_err());
+    }
+
+    #[test]
+    fn a_gateway_without_sts_is_checked_at_start() {
+        let mut config = json!({
+            "zone": "z1", "issuer": "https://issuer",
+            "jwks": {"keys": [{
+                "kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256",
+                "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+            }]},
+            "policy": "package caracal.authz\nresult := {\"decision\": \"deny\"}",
+            "resources": [{"identifier": "resource://demo", "scopes": ["read"],
+                           "operations": [{"method": "GET", "path": "/demo", "scope": "read"}]}],
+        });
+        assert!(matches!(
+            parse(&config).map(|config| config.source),
+            Ok(Source::Inline(Some(_)))
+        ));
+        config["resources"][0]["operations"][0]["scope"] = json!("write");
+        assert!(
+            parse(&config)
+                .err()
+                .unwrap()
+                .starts_with("resources: resource resource://demo: operation GET /demo")
+        );
+        config["resources"][0]["operations"] = json!([]);
+        config["policy"] = json!("package caracal.authz\nresult := {");
+        assert!(
+            parse(&config)
+                .err()
+                .unwrap()
+                .starts_with("policy: policy:2:")
+        );
+        config["policy"] = json!(null);
+        assert_eq!(
+            parse(&config).err().unwrap(),
+            "policy: is missing beside jwks"
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! The host's calls in the form that the plugin needs them: none of them panics.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use authority::time::Timestamp;
+use proxy_wasm::{hostcalls, types::Bytes};
+
+use crate::sync::{Millis, decode_number};
+
+/// Nanoseconds since the Unix epoch; 0 if the host has no clock, at which time no mandate is valid.
+pub(crate) fn now_nanos() -> u64 {
+    hostcalls::get_current_time()
+        .ok()
+        .and_then(|now| now.duration_since(UNIX_EPOCH).ok())
+        .and_then(|since| u64::try_from(since.as_nanos()).ok())
+        .unwrap_or(0)
+}
+
+/// `nanos` in whole milliseconds.
+pub(crate) fn to_millis(nanos: u64) -> Millis {
+    nanos / 1_000_000
+}
+
+/// `nanos` in whole seconds.
+pub(crate) fn to_timestamp(nanos: u64) -> Timestamp {
+    Timestamp(nanos / 1_000_000_000)
+}
+
+/// One key of the data that all VMs of the gateway share.
+#[derive(Debug)]
+pub(crate) struct SharedCell(String);
+
+impl SharedCell {
+    /// The cell `name` of the gateway for `zone`.
+    pub(crate) fn new(zone: &str, name: &str) -> Self {
+        Self(format!("caracal/{zone}/{name}"))
+    }
+
+    /// What stands in the cell, and the token by which to replace just that.
+    pub(crate) fn read(&self) -> (Option<Bytes>, Option<u32>) {
+        hostcalls::get_shared_data(&self.0).unwrap_or((None, None))
+    }
+
+    /// The number in the cell.
+    pub(crate) fn number(&self) -> Option<u64> {
+        decode_number(&self.read().0?)
+    }
+
+    /// Writes, whatever stands there. Whether it was written.
+    pub(crate) fn write(&self, value: &[u8]) -> bool {
+        hostcalls::set_shared_data(&self.0, Some(value), None).is_ok()
+    }
+
+    /// Writes a number.
+    pub(crate) fn write_number(&self, number: u64) -> bool {
+        self.write(&number.to_le_bytes())
+    }
+
+    /// Writes if nothing has changed since `token` was read. Whether it was written.
+    pub(crate) fn replace(&self, value: &[u8], token: Option<u32>) -> bool {
+        // Without a token the host would write unconditionally; 0 stands for an empty cell.
+        hostcalls::set_shared_data(&self.0, Some(value), Some(token.unwrap_or(0))).is_ok()
+    }
+
+    /// Adds one and returns the new number: no two workers get the same.
+    pub(crate) fn next_number(&self) -> Option<u64> {
+        for _ in 0..64 {
+            let (current, token) = self.read();
+            let next = current.as_deref().and_then(decode_number).unwrap_or(0) + 1;
+            if token.is_none() {
+                // The first write cannot be compared with anything; write a start to compare with.
+                self.write_number(0);
+                continue;
+            }
+            if self.replace(&next.to_le_bytes(), token) {
+                return Some(next);
+            }
+        }
+        None
+    }
+}
+
+/// Sends `GET path` to the STS; the answer arrives under the returned token.
+pub(crate) fn get(
+    cluster: &str,
+    authority: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    timeout: Duration,
+) -> Option<u32> {
+    let mut all = vec![
+        (":method", "GET"),
+        (":path", path),
+        (":authority", authority),
+        ("accept", "application/json"),
+    ];
+    all.extend_from_slice(headers);
+    hostcalls::dispatch_http_call(cluster, all, None, Vec::new(), timeout).ok()
+}

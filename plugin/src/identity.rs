@@ -1,0 +1,105 @@
+//! What the upstream is told about the caller, and which headers of the caller never reach it.
+
+use authority::{decision::RESOURCE_HEADER, mandate::Claims};
+
+/// The family of headers that only Caracal sets.
+const FAMILY: &str = "x-caracal-";
+
+/// Whether the client's header `name` is removed: all of the family but the routing header. Servers
+/// that map headers to variables read `_` as `-`, so both spellings count.
+pub fn is_reserved(name: &str) -> bool {
+    let mut family = FAMILY.bytes();
+    let prefix = name.bytes().take(FAMILY.len()).all(|byte| {
+        let byte = if byte == b'_' {
+            b'-'
+        } else {
+            byte.to_ascii_lowercase()
+        };
+        family.next() == Some(byte)
+    });
+    prefix && name.len() >= FAMILY.len() && name != RESOURCE_HEADER
+}
+
+/// The headers that tell the upstream who calls.
+pub fn headers(claims: &Claims) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        (
+            "x-caracal-client-id",
+            header_text(claims.client_id.as_str()),
+        ),
+        ("x-caracal-subject", header_text(&claims.sub)),
+    ];
+    headers.extend(
+        claims
+            .agent_session_id
+            .iter()
+            .map(|id| ("x-caracal-session", header_text(id.as_str()))),
+    );
+    headers.extend(
+        claims
+            .scope
+            .iter()
+            .map(|scope| ("x-caracal-scope", header_text(scope))),
+    );
+    headers
+}
+
+/// A usable request id: 1 to 128 printable ASCII characters.
+pub fn is_request_id(value: &[u8]) -> bool {
+    (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
+}
+
+/// `text` with everything but printable ASCII percent-encoded (and `%` itself), so that no claim can
+/// break out of its header.
+fn header_text(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut out, byte| {
+            match byte {
+                b'%' | 0x00..0x20 | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
+                printable => out.push(char::from(printable)),
+            }
+            out
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_family_is_removed_in_every_spelling() {
+        for name in [
+            "x-caracal-client-id",
+            "X-Caracal-Scope",
+            "x_caracal_subject",
+            "x-caracal-",
+            "x-caracal_resource",
+        ] {
+            assert!(is_reserved(name), "{name} passed");
+        }
+        for name in [
+            "x-caracal-resource",
+            "x-caracal",
+            "x-request-id",
+            "x-caracals",
+            "authorization",
+            "",
+        ] {
+            assert!(!is_reserved(name), "{name} was removed");
+        }
+    }
+
+    #[test]
+    fn a_claim_cannot_break_out_of_its_header() {
+        assert_eq!(
+            header_text("a\r\nx-admin: 1 é%"),
+            "a%0D%0Ax-admin: 1 %C3%A9%25"
+        );
+    }
+
+    #[test]
+    fn request_ids_are_printable_and_short() {
+        assert!(is_request_id(b"0190-abc") && !is_request_id(b"") && !is_request_id(b"a b"));
+        assert!(!is_request_id(&[b'a'; 129]));
+    }
+}

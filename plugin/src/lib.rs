@@ -1,0 +1,21 @@
+//! Caracal's proxy-wasm filter. It has no rules of its own: it translates between the host and the
+//! `authority` crate, keeps what that decides by in step with the STS, and answers refusals.
+//!
+//! `config`, `identity`, `response` and `sync` know no host and are tested natively; `root`,
+//! `filter`, `host`, `metrics` and `environment` speak proxy-wasm.
+
+pub mod config;
+pub mod identity;
+pub mod response;
+pub mod sync;
+
+#[cfg(target_arch = "wasm32")]
+mod environment;
+#[cfg(target_arch = "wasm32")]
+mod filter;
+#[cfg(target_arch = "wasm32")]
+mod host;
+#[cfg(target_arch = "wasm32")]
+mod metrics;
+#[cfg(target_arch = "wasm32")]
+mod root;

@@ -1,0 +1,163 @@
+//! Keeping the workers of a gateway in step with the STS: who polls, when, and what the poll's
+//! answers mean. One worker holds a lease and polls; all follow what it leaves in shared data.
+
+use std::time::Duration;
+
+/// How long a lease lasts without being renewed. A worker that stalls longer loses it.
+pub const LEASE: Duration = Duration::from_secs(3);
+/// How often every worker looks for news and the poller renews its lease.
+pub const TICK: Duration = Duration::from_millis(50);
+/// Least time between two fetches of the keys that unknown `kid`s ask for.
+pub const KEY_REFETCH_INTERVAL: Duration = Duration::from_secs(30);
+
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
+
+/// Who may poll, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The worker's number.
+    pub holder: u64,
+    /// When the lease ends.
+    pub expires: Millis,
+}
+
+impl Lease {
+    /// As it stands in shared data.
+    pub fn encode(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let (holder, expires) = bytes.split_at_mut(8);
+        holder.copy_from_slice(&self.holder.to_le_bytes());
+        expires.copy_from_slice(&self.expires.to_le_bytes());
+        bytes
+    }
+
+    /// From shared data; what is damaged is no lease.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (holder, expires) = bytes.split_at_checked(8)?;
+        Some(Self {
+            holder: decode_number(holder)?,
+            expires: decode_number(expires)?,
+        })
+    }
+
+    /// The lease that `worker` should try to write now, if it may hold one and it is time to.
+    pub fn claim(current: Option<Self>, worker: u64, now: Millis) -> Option<Self> {
+        let wanted = Self {
+            holder: worker,
+            expires: now.saturating_add(millis(LEASE)),
+        };
+        match current {
+            // Renewed at half its life; also when the clock went back so far that it would last for ever.
+            Some(lease) if lease.holder == worker => {
+                let left = lease.expires.saturating_sub(now);
+                (left < millis(LEASE) / 2 || left > millis(LEASE)).then_some(wanted)
+            }
+            Some(lease) if lease.expires > now && lease.expires - now <= millis(LEASE) => None,
+            _ => Some(wanted),
+        }
+    }
+
+    /// Whether `worker` may poll at `now`.
+    pub fn is_held_by(self, worker: u64, now: Millis) -> bool {
+        self.holder == worker && self.expires > now
+    }
+}
+
+/// A number as it stands in shared data.
+pub fn decode_number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_le_bytes)
+}
+
+/// `duration` in whole milliseconds.
+pub fn millis(duration: Duration) -> Millis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Waits longer after each failure, so that an STS that is down is not hammered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Backoff {
+    failures: u32,
+    not_before: Millis,
+}
+
+impl Backoff {
+    /// Whether an attempt is due.
+    pub fn is_due(&self, now: Millis) -> bool {
+        now >= self.not_before || self.not_before - now > millis(LAST_RETRY)
+    }
+
+    /// An attempt failed.
+    pub fn failed(&mut self, now: Millis) {
+        let wait = FIRST_RETRY
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LAST_RETRY);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = now.saturating_add(millis(wait));
+    }
+
+    /// An attempt succeeded.
+    pub fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Whether what is known is too old to decide on. A clock that went back does not make it fresh for
+/// longer than the clock was wrong.
+pub fn is_stale(last_contact: Millis, max_staleness: Duration, now: Millis) -> bool {
+    now.saturating_sub(last_contact) > millis(max_staleness)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_worker_holds_the_lease_and_another_takes_over() {
+        let first = Lease::claim(None, 1, 1_000).unwrap();
+        assert_eq!(Lease::decode(&first.encode()), Some(first));
+        assert!(first.is_held_by(1, 1_001) && !first.is_held_by(2, 1_001));
+        assert_eq!(Lease::claim(Some(first), 2, 2_000), None);
+        assert_eq!(Lease::claim(Some(first), 1, 2_000), None);
+        assert_eq!(Lease::claim(Some(first), 1, 2_600).unwrap().expires, 5_600);
+        assert_eq!(Lease::claim(Some(first), 2, 4_000).unwrap().holder, 2);
+        assert!(!first.is_held_by(1, 4_000));
+    }
+
+    #[test]
+    fn a_lease_from_a_wrong_clock_does_not_last_for_ever() {
+        let future = Lease {
+            holder: 1,
+            expires: 1_000_000_000,
+        };
+        assert_eq!(Lease::claim(Some(future), 2, 1_000).unwrap().holder, 2);
+        assert!(Lease::claim(Some(future), 1, 1_000).is_some());
+        assert_eq!(Lease::decode(b"short"), None);
+    }
+
+    #[test]
+    fn failures_wait_longer_up_to_a_bound() {
+        let mut backoff = Backoff::default();
+        assert!(backoff.is_due(0));
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            backoff.failed(10_000);
+            waits.push(backoff.not_before - 10_000);
+        }
+        assert_eq!(waits, [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000, 5_000]);
+        assert!(!backoff.is_due(14_999) && backoff.is_due(15_000));
+        backoff.succeeded();
+        assert!(backoff.is_due(0));
+    }
+
+    #[test]
+    fn state_is_stale_past_its_limit_only() {
+        let limit = Duration::from_secs(60);
+        assert!(!is_stale(1_000, limit, 61_000));
+        assert!(is_stale(1_000, limit, 61_001));
+        assert!(!is_stale(5_000, limit, 1_000));
+    }
+}
