@@ -1,0 +1,124 @@
+//! `cargo xtask build`: the two artifacts that users deploy, in `dist/`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{
+    console::{self, OrFail, Result},
+    step::Step,
+    tools::wasm_target::WasmTarget,
+    workspace::Workspace,
+};
+
+/// What `build` leaves. The names are an interface.
+pub(crate) struct Artifacts {
+    pub(crate) wasm: PathBuf,
+    pub(crate) binary: PathBuf,
+}
+
+pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
+    let artifacts = Artifacts {
+        wasm: workspace.dist().join("caracal.wasm"),
+        binary: workspace.dist().join("caracal"),
+    };
+    let way_out = "mend the code and run this again";
+
+    let target = WasmTarget::get(workspace)?;
+    let mut cargo = target.cargo("build");
+    cargo.args(["--package", "plugin", "--lib", "--profile", "wasm"]);
+    Step::new(workspace, "building the filter for wasm32", "build-wasm")
+        .run(&mut cargo, way_out)?;
+    put(&target.output("wasm").join("plugin.wasm"), &artifacts.wasm)?;
+
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--package", "sts-server", "--bin", "caracal", "--release"]);
+    Step::new(
+        workspace,
+        "building the STS and command line",
+        "build-caracal",
+    )
+    .run(&mut cargo, way_out)?;
+    put(
+        &workspace.target().join("release/caracal"),
+        &artifacts.binary,
+    )?;
+
+    let zipped = gzip_bytes(&artifacts.wasm).map_or_else(String::new, |bytes| {
+        format!(", {} gzipped", kilobytes(bytes))
+    });
+    console::line(format_args!(
+        "  dist/caracal.wasm {}{zipped}",
+        kilobytes(size(&artifacts.wasm))
+    ));
+    console::line(format_args!(
+        "  dist/caracal      {}",
+        kilobytes(size(&artifacts.binary))
+    ));
+    Ok(artifacts)
+}
+
+/// Replaces `to` in one step, also while an Envoy or an STS runs from it.
+fn put(from: &Path, to: &Path) -> Result<()> {
+    let doing = || format!("cannot copy {} to {}", from.display(), to.display());
+    if let Some(directory) = to.parent() {
+        fs::create_dir_all(directory).or_fail(doing)?;
+    }
+    let partial = to.with_extension("partial");
+    fs::copy(from, &partial).or_fail(doing)?;
+    fs::rename(&partial, to).or_fail(doing)
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// What a registry would transfer, if there is a gzip to ask.
+fn gzip_bytes(path: &Path) -> Option<u64> {
+    let output = Command::new("gzip")
+        .args(["-9", "-c"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then_some(output.stdout.len() as u64)
+}
+
+fn kilobytes(bytes: u64) -> String {
+    if bytes < 10_000_000 {
+        format!("{} KB", bytes / 1000)
+    } else {
+        format!("{:.1} MB", bytes as f64 / 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_is_replaced_whole() {
+        let directory = std::env::temp_dir().join(format!("xtask-put-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let from = directory.join("new");
+        let to = directory.join("dist/caracal.wasm");
+        for content in ["one", "two"] {
+            fs::write(&from, content).unwrap();
+            put(&from, &to).unwrap();
+            assert_eq!(fs::read_to_string(&to).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(directory.join("dist")).unwrap().count(), 1);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(kilobytes(612_345), "612 KB");
+        assert_eq!(kilobytes(23_456_789), "23.5 MB");
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask`: gets the tools, builds, runs and tests. Everything it fetches goes to `.tools/`,
+//! everything it runs keeps its state in `.caracal/`; both are ignored by git.
+
+mod build;
+mod console;
+mod lint;
+mod step;
+mod test;
+mod tools;
+mod up;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Builds, runs and tests Caracal; gets whatever tool is missing.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Leave `dist/caracal.wasm` (the filter) and `dist/caracal` (the STS and command line)
+    Build,
+    /// Check formatting and lints, for this machine and for wasm32
+    Lint,
+    /// Run every test: unit, wasm32, policy, end-to-end
+    Test(test::Options),
+    /// Start the STS and Envoy with a demo zone, make real calls, and leave them running
+    Up(up::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = Workspace::find().and_then(|workspace| match cli.command {
+        Command::Build => build::run(&workspace).map(|_| ()),
+        Command::Lint => lint::run(&workspace),
+        Command::Test(options) => test::run(&workspace, &options),
+        Command::Up(options) => up::run(&workspace, &options),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console::failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
