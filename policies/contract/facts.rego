@@ -11,8 +11,9 @@ principal_keys contains key if {
 
 # Anything but nothing in `restrict` closes the zone; what is malformed there closes it too.
 restricted if {
-	restriction := data.caracal.authz.restrict
-	not restriction in {[], {}, set()}
+	data.caracal.authz.restrict != []
+	data.caracal.authz.restrict != {}
+	data.caracal.authz.restrict != set()
 }
 
 grant := data.caracal.authz.grants[input.resource.identifier]
