@@ -1,0 +1,330 @@
+//! `caracal policy`.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use authority::{
+    bundle::content_sha256,
+    policy::{Module, PolicyKind},
+};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{
+    Context, ZoneArg,
+    client::{Client, path, with_members},
+    error::CliError,
+    output::{Field, Format},
+    policy_set,
+    policy_source::{check, compile, policy_name, read_modules, read_text},
+};
+
+const FIELDS: [Field; 7] = [
+    ("id", "id"),
+    ("name", "name"),
+    ("version", "version"),
+    ("version id", "version_id"),
+    ("kind", "kind"),
+    ("sha256", "content_sha256"),
+    ("created", "created_at"),
+];
+const COLUMNS: [Field; 3] = [("id", "id"), ("name", "name"), ("created", "created_at")];
+const VERSIONS: [Field; 5] = [
+    ("version", "version"),
+    ("id", "id"),
+    ("kind", "kind"),
+    ("sha256", "content_sha256"),
+    ("created", "created_at"),
+];
+const ACTIVATED: [Field; 5] = [
+    ("policy set", "policy_set"),
+    ("version", "version"),
+    ("version id", "version_id"),
+    ("manifest sha256", "manifest_sha256"),
+    ("sequence", "sequence"),
+];
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Store a policy; it is in force only once a set with it is activated
+    #[command(after_help = "Example:\n  caracal policy create grants grants.rego --zone demo")]
+    Create {
+        /// Name, unique in the zone
+        name: String,
+        /// File with the Rego text (- for standard input)
+        file: PathBuf,
+        #[command(flatten)]
+        zone: ZoneArg,
+    },
+    /// List policies
+    List {
+        #[command(flatten)]
+        zone: ZoneArg,
+    },
+    /// Show a policy's text, of its newest version or of another
+    #[command(
+        after_help = "Example:\n  caracal policy show grants --zone demo --version 3 > grants.rego"
+    )]
+    Show {
+        /// Id or name
+        policy: String,
+        /// Version number [default: the newest]
+        #[arg(long, value_name = "NUMBER")]
+        version: Option<u64>,
+        #[command(flatten)]
+        zone: ZoneArg,
+    },
+    /// List the versions of a policy
+    Versions {
+        /// Id or name
+        policy: String,
+        #[command(flatten)]
+        zone: ZoneArg,
+    },
+    /// Check policies without a server: each file, then all of them as one set
+    #[command(
+        after_help = "Examples:\n  caracal policy check grants.rego\n  caracal policy check policies/"
+    )]
+    Check {
+        /// Files, or directories with .rego files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Put files in force as the zone's policy: store what changed, make a set of them, activate it
+    #[command(
+        after_help = "Examples:\n  caracal policy activate --zone demo grants.rego\n  \
+        caracal policy activate --zone demo policies/"
+    )]
+    Activate {
+        /// Files, or directories with .rego files; each becomes a version of the policy of its name
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Policy set that takes them
+        #[arg(long, value_name = "NAME", default_value = "main")]
+        set: String,
+        #[command(flatten)]
+        zone: ZoneArg,
+    },
+}
+
+pub(super) fn run(command: &PolicyCommand, context: &Context<'_>) -> Result<(), CliError> {
+    match command {
+        PolicyCommand::Check { files } => check_files(files, context),
+        PolicyCommand::Create { name, file, zone } => {
+            create(name, file, &context.zone(zone)?, context)
+        }
+        PolicyCommand::List { zone } => context.output.list(
+            &context.admin()?.items(&collection(&context.zone(zone)?))?,
+            &COLUMNS,
+        ),
+        PolicyCommand::Show {
+            policy,
+            version,
+            zone,
+        } => show(policy, *version, &context.zone(zone)?, context),
+        PolicyCommand::Versions { policy, zone } => {
+            let client = context.admin()?;
+            context.output.list(
+                &versions(&client, &collection(&context.zone(zone)?), policy)?,
+                &VERSIONS,
+            )
+        }
+        PolicyCommand::Activate { files, set, zone } => {
+            activate(files, set, &context.zone(zone)?, context)
+        }
+    }
+}
+
+fn collection(zone: &str) -> String {
+    path(&["v1", "zones", zone, "policies"])
+}
+
+/// The versions of a policy, oldest first.
+fn versions(client: &Client, collection: &str, policy: &str) -> Result<Vec<Value>, CliError> {
+    let id = client.id("policy", collection, &["name"], policy)?;
+    let mut versions = client.items(&format!("{collection}/{id}/versions"))?;
+    versions.sort_by_key(number);
+    Ok(versions)
+}
+
+pub(super) fn number(version: &Value) -> u64 {
+    version
+        .get("version")
+        .and_then(Value::as_u64)
+        .unwrap_or_default()
+}
+
+fn check_files(files: &[PathBuf], context: &Context<'_>) -> Result<(), CliError> {
+    let modules = read_modules(files)?;
+    let kind = compile(&modules).map_err(CliError::Policy)?;
+    let (code, decides) = match kind {
+        PolicyKind::Data => ("data", "data documents, decided by Caracal's contract"),
+        PolicyKind::Authored => ("authored", "a policy of its own"),
+    };
+    let names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
+    let text = format!("ok: {} ({decides})\n", names.join(" "));
+    context
+        .output
+        .either(&text, &json!({"valid": true, "kind": code, "files": names}))
+}
+
+fn create(name: &str, file: &Path, zone: &str, context: &Context<'_>) -> Result<(), CliError> {
+    let module = Module {
+        name: file.display().to_string(),
+        source: read_text(file)?,
+    };
+    // Checked here first, so that an error names the user's own file.
+    check(std::slice::from_ref(&module)).map_err(CliError::Policy)?;
+    let created = context.admin()?.post(
+        &collection(zone),
+        &json!({"name": name, "content": module.source}),
+    )?;
+    let version = created.get("version").cloned().unwrap_or_default();
+    let member = |name: &str| version.get(name).cloned().unwrap_or_default();
+    let shown = match context.output.format() {
+        Format::Text => {
+            let names = ["version", "kind", "content_sha256"];
+            with_members(created, names.map(|name| (name, member(name))))
+        }
+        Format::Json => created,
+    };
+    context.output.record(&shown, &FIELDS)
+}
+
+fn show(
+    policy: &str,
+    version: Option<u64>,
+    zone: &str,
+    context: &Context<'_>,
+) -> Result<(), CliError> {
+    let client = context.admin()?;
+    let versions = versions(&client, &collection(zone), policy)?;
+    let wanted = match version {
+        Some(wanted) => versions.iter().find(|own| number(own) == wanted),
+        None => versions.last(),
+    };
+    let absent = || match version {
+        Some(version) => format!("policy {policy} has no version {version}"),
+        None => format!("policy {policy} has no versions"),
+    };
+    let wanted = wanted.ok_or_else(|| CliError::Reference(absent()))?;
+    context
+        .output
+        .either(&client.member(wanted, "content")?, wanted)
+}
+
+fn activate(
+    files: &[PathBuf],
+    set: &str,
+    zone: &str,
+    context: &Context<'_>,
+) -> Result<(), CliError> {
+    let modules = read_modules(files)?;
+    let kind = compile(&modules).map_err(CliError::Policy)?;
+    let mut names = BTreeSet::new();
+    for module in &modules {
+        let name = policy_name(&module.name)?;
+        if !names.insert(name.to_lowercase()) {
+            return Err(CliError::usage(format!(
+                "two files give the policy {name:?}; policies are named after files"
+            )));
+        }
+    }
+
+    let client = context.admin()?;
+    let collection = collection(zone);
+    let stored = client.items(&collection)?;
+    let mut policies = Vec::new();
+    for module in &modules {
+        policies.push(store(&client, &collection, &stored, module)?);
+    }
+    let manifest: Vec<Value> = policies
+        .iter()
+        .map(|policy| json!({"policy_version_id": policy.version_id}))
+        .collect();
+    let activated = policy_set::put_in_force(&client, zone, set, &json!(manifest))?;
+    let stored = policies.iter().map(StoredPolicy::json).collect();
+    let activated = with_members(activated, [("kind", json!(kind)), ("policies", stored)]);
+    if context.output.format() == Format::Text {
+        for policy in &policies {
+            let what = if policy.changed {
+                "stored"
+            } else {
+                "unchanged"
+            };
+            context.output.note(&format!(
+                "{} version {} ({what})",
+                policy.name, policy.version
+            ));
+        }
+    }
+    context.output.record(&activated, &ACTIVATED)
+}
+
+/// A policy version that the server has.
+struct StoredPolicy {
+    name: String,
+    version_id: String,
+    version: u64,
+    changed: bool,
+}
+
+impl StoredPolicy {
+    fn json(&self) -> Value {
+        json!({"name": self.name, "version_id": self.version_id, "version": self.version, "changed": self.changed})
+    }
+}
+
+/// Makes sure that the newest version of the module's policy is the module's text.
+fn store(
+    client: &Client,
+    collection: &str,
+    stored: &[Value],
+    module: &Module,
+) -> Result<StoredPolicy, CliError> {
+    let name = policy_name(&module.name)?;
+    let text =
+        |value: &Value, member: &str| value.get(member).and_then(Value::as_str).map(str::to_owned);
+    // Names are not unique; the newest of a name is last.
+    let known = stored
+        .iter()
+        .rfind(|policy| text(policy, "name").is_some_and(|own| own.eq_ignore_ascii_case(&name)));
+    let Some(known) = known else {
+        let created = client.post(collection, &json!({"name": name, "content": module.source}))?;
+        let version_id = client.member(&created, "version_id")?;
+        let version = created.get("version").map_or(1, number);
+        return Ok(StoredPolicy {
+            name,
+            version_id,
+            version,
+            changed: true,
+        });
+    };
+    let id = client.member(known, "id")?;
+    let newest = versions(client, collection, &id)?.pop();
+    let digest = content_sha256(module.source.as_bytes());
+    if let Some(newest) = newest
+        && text(&newest, "content_sha256").as_ref() == Some(&digest)
+    {
+        let version_id = client.member(&newest, "id")?;
+        return Ok(StoredPolicy {
+            name,
+            version_id,
+            version: number(&newest),
+            changed: false,
+        });
+    }
+    let created = client.post(
+        &format!("{collection}/{id}/versions"),
+        &json!({"content": module.source}),
+    )?;
+    let version_id = client.member(&created, "id")?;
+    Ok(StoredPolicy {
+        name,
+        version_id,
+        version: number(&created),
+        changed: true,
+    })
+}
