@@ -12,6 +12,8 @@ use authority::{
 };
 use serde::Deserialize;
 
+use crate::structure;
+
 /// Longest wait that the STS grants a poll, in seconds.
 const MAX_LONG_POLL_SECONDS: u64 = 25;
 /// Time that a poll may need beyond its wait before it counts as failed, in seconds.
@@ -140,20 +142,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration; `environment` looks up variables of the VM.
+    /// Reads the configuration, JSON text or a `google.protobuf.Struct`; `environment` looks up
+    /// variables of the VM.
     ///
     /// # Errors
     /// [`ConfigError`], with the path of the key.
     pub fn parse(
-        json: &[u8],
+        configuration: &[u8],
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let raw: Raw = serde_path_to_error::deserialize(&mut deserializer)
+        let json = structure::read(configuration).map_err(|error| wrong("configuration", error))?;
+        let raw: Raw = serde_path_to_error::deserialize(json)
             .map_err(|error| wrong(error.path().to_string(), error.inner()))?;
-        deserializer
-            .end()
-            .map_err(|error| wrong("configuration", error))?;
         raw.check(environment)
     }
 }

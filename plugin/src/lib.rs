@@ -1,12 +1,13 @@
 //! Caracal's proxy-wasm filter. It has no rules of its own: it translates between the host and the
 //! `authority` crate, keeps what that decides by in step with the STS, and answers refusals.
 //!
-//! `config`, `identity`, `response` and `sync` know no host and are tested natively; `root`,
+//! `config`, `structure`, `identity`, `response` and `sync` know no host and are tested natively; `root`,
 //! `filter`, `host`, `metrics` and `environment` speak proxy-wasm.
 
 pub mod config;
 pub mod identity;
 pub mod response;
+pub mod structure;
 pub mod sync;
 
 #[cfg(target_arch = "wasm32")]
