@@ -122,7 +122,7 @@ impl CliError {
         match self {
             Self::Refused(refusal) => {
                 text += &format!(
-                    "\n  error:   {} (HTTP {})",
+                    "\n  code:    {} (HTTP {})",
                     printable(&refusal.error),
                     refusal.status
                 );
@@ -254,7 +254,7 @@ mod tests {
     fn a_refusal_shows_error_description_reason_and_request_id() {
         assert_eq!(
             refusal().text(),
-            "error: policy denied (no_active_policy_set)\n  error:   access_denied (HTTP 403)\n  \
+            "error: policy denied (no_active_policy_set)\n  code:    access_denied (HTTP 403)\n  \
              reason:  no_active_policy_set\n  request: 0199-a"
         );
     }
