@@ -1,0 +1,247 @@
+//! Everything that the STS answers with other than success: one enum of stable codes, and the error
+//! that carries one of them to the edge.
+
+use std::time::Duration;
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    credentials::CredentialError, entropy::EntropyError, sealing::SealError, store::StoreError,
+};
+
+/// A stable code: how it is written and which status goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Code(pub(crate) &'static str, pub(crate) StatusCode);
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident;)+) => {
+        impl Code {$(
+            $(#[$doc])*
+            pub(crate) const $name: Code = Code($text, StatusCode::$status);
+        )+}
+    };
+}
+
+codes! {
+    /// The request has the wrong form.
+    INVALID_REQUEST = "invalid_request", BAD_REQUEST;
+    /// Its media type is another.
+    UNSUPPORTED_MEDIA_TYPE = "invalid_request", UNSUPPORTED_MEDIA_TYPE;
+    /// Its body is too large.
+    PAYLOAD_TOO_LARGE = "invalid_request", PAYLOAD_TOO_LARGE;
+    /// Its headers are too large.
+    HEADERS_TOO_LARGE = "invalid_request", REQUEST_HEADER_FIELDS_TOO_LARGE;
+    /// Its body did not arrive in time.
+    REQUEST_TIMEOUT = "invalid_request", REQUEST_TIMEOUT;
+    /// The path exists, but not for this method.
+    METHOD_NOT_ALLOWED = "method_not_allowed", METHOD_NOT_ALLOWED;
+    /// No such path.
+    NOT_FOUND = "not_found", NOT_FOUND;
+    /// No bearer token.
+    MISSING_TOKEN = "missing_token", UNAUTHORIZED;
+    /// A bearer token that is not good for this.
+    INVALID_TOKEN = "invalid_token", UNAUTHORIZED;
+    /// A token of another zone.
+    ZONE_MISMATCH = "zone_mismatch", FORBIDDEN;
+
+    /// RFC 6749 section 5.2.
+    INVALID_CLIENT = "invalid_client", UNAUTHORIZED;
+    /// RFC 6749 section 5.2; here the subject token.
+    INVALID_GRANT = "invalid_grant", BAD_REQUEST;
+    /// RFC 6749 section 5.2.
+    UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type", BAD_REQUEST;
+    /// RFC 6749 section 5.2.
+    INVALID_SCOPE = "invalid_scope", BAD_REQUEST;
+    /// RFC 8693 section 2.2.2.
+    INVALID_TARGET = "invalid_target", BAD_REQUEST;
+    /// The policy says no.
+    ACCESS_DENIED = "access_denied", FORBIDDEN;
+    /// Too much of it; see `Retry-After`.
+    RATE_LIMITED = "temporarily_unavailable", TOO_MANY_REQUESTS;
+    /// The server is at its bound; see `Retry-After`.
+    OVERLOADED = "temporarily_unavailable", SERVICE_UNAVAILABLE;
+
+    /// No such zone.
+    ZONE_NOT_FOUND = "zone_not_found", NOT_FOUND;
+    /// No such application.
+    APPLICATION_NOT_FOUND = "application_not_found", NOT_FOUND;
+    /// No such resource.
+    RESOURCE_NOT_FOUND = "resource_not_found", NOT_FOUND;
+    /// No such policy.
+    POLICY_NOT_FOUND = "policy_not_found", NOT_FOUND;
+    /// No such policy version.
+    POLICY_VERSION_NOT_FOUND = "policy_version_not_found", NOT_FOUND;
+    /// No such policy set.
+    POLICY_SET_NOT_FOUND = "policy_set_not_found", NOT_FOUND;
+    /// No such policy set version.
+    POLICY_SET_VERSION_NOT_FOUND = "policy_set_version_not_found", NOT_FOUND;
+    /// No such gateway.
+    GATEWAY_NOT_FOUND = "gateway_not_found", NOT_FOUND;
+    /// Another zone has the slug, or had it.
+    ZONE_SLUG_CONFLICT = "zone_slug_conflict", CONFLICT;
+    /// Another application of the zone has the name.
+    APPLICATION_NAME_CONFLICT = "application_name_conflict", CONFLICT;
+    /// Another resource of the zone has the identifier.
+    RESOURCE_IDENTIFIER_CONFLICT = "resource_identifier_conflict", CONFLICT;
+    /// Another policy set of the zone has the name.
+    POLICY_SET_NAME_CONFLICT = "policy_set_name_conflict", CONFLICT;
+    /// More signing keys than verifiers take.
+    KEY_LIMIT_EXCEEDED = "key_limit_exceeded", CONFLICT;
+    /// A resource that does not hold together.
+    INVALID_RESOURCE = "invalid_resource", BAD_REQUEST;
+    /// An identifier that is no URI.
+    INVALID_RESOURCE_IDENTIFIER = "invalid_resource_identifier", BAD_REQUEST;
+    /// An operation that says something impossible.
+    OPERATION_INVALID = "operation_invalid", BAD_REQUEST;
+    /// A policy with errors.
+    INVALID_REGO = "invalid_rego", UNPROCESSABLE_ENTITY;
+    /// A policy that gives no result for an input that was tried on it.
+    SIMULATION_FAILED = "policy_eval_failed", UNPROCESSABLE_ENTITY;
+    /// Policies that do not make a set.
+    INVALID_POLICY_CONTRACT = "invalid_policy_contract", UNPROCESSABLE_ENTITY;
+    /// A fault of the server; the log knows more.
+    INTERNAL_ERROR = "internal_error", INTERNAL_SERVER_ERROR;
+}
+
+/// An answer other than success.
+#[derive(Clone, Debug)]
+pub(crate) struct Error {
+    code: Code,
+    description: String,
+    reason: Option<String>,
+    members: Map<String, Value>,
+    headers: Vec<(header::HeaderName, HeaderValue)>,
+}
+
+/// What a service returns.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error with a text that says what was expected, what came, and what to do.
+    pub(crate) fn new(code: Code, description: impl Into<String>) -> Self {
+        Self {
+            code,
+            description: description.into(),
+            reason: None,
+            members: Map::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// A request of the wrong form.
+    pub(crate) fn invalid(description: impl Into<String>) -> Self {
+        Self::new(Code::INVALID_REQUEST, description)
+    }
+
+    /// A fault of the server: `detail` goes to the log and not to the client.
+    pub(crate) fn internal(detail: impl std::fmt::Display) -> Self {
+        tracing::error!(%detail, "internal error");
+        Self::new(
+            Code::INTERNAL_ERROR,
+            "an internal error; the server's log has more under this request id",
+        )
+    }
+
+    /// With a machine-readable reason.
+    #[must_use]
+    pub(crate) fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// With another member in the body.
+    #[must_use]
+    pub(crate) fn member(mut self, name: &str, value: Value) -> Self {
+        self.members.insert(name.to_owned(), value);
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub(crate) fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// With the time after which to try again.
+    #[must_use]
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// The code.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The reason, if it has one.
+    pub(crate) fn reason_text(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The JSON body.
+    pub(crate) fn body(&self, request_id: &str) -> Value {
+        let mut body = self.members.clone();
+        body.insert("error".to_owned(), json!(self.code.0));
+        body.insert("error_description".to_owned(), json!(self.description));
+        body.insert("requestId".to_owned(), json!(request_id));
+        if let Some(reason) = &self.reason {
+            body.insert("reason".to_owned(), json!(reason));
+        }
+        Value::Object(body)
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code.0, self.description)
+    }
+}
+
+/// The body is written at the edge, where the request id is known.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = self.code.1.into_response();
+        for (name, value) in &self.headers {
+            response.headers_mut().append(name, value.clone());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<EntropyError> for Error {
+    fn from(error: EntropyError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<SealError> for Error {
+    fn from(error: SealError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<CredentialError> for Error {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            CredentialError::Busy => Self::new(
+                Code::OVERLOADED,
+                "too many client secrets are being checked at once; try again after Retry-After",
+            )
+            .retry_after(Duration::from_secs(1)),
+            other => Self::internal(other),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What is granted: each resource by itself, so that one that is denied does not cost the others.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use authority::{
+    mandate::MandateUse,
+    policy::{
+        EvalError, PolicyDecision, PolicyResult,
+        input::{Exchange, PolicyInput},
+    },
+    refusal::Reason,
+    resource::Resource,
+};
+use serde_json::{Value, json};
+
+use super::{Trail, client::Party, request::Request};
+use crate::{
+    error::{Code, Error, Result},
+    policy_sets::Loaded,
+    store::Zone,
+    sts::Sts,
+};
+
+/// Why a resource is left out of a mandate.
+enum Skipped {
+    Unknown,
+    ScopeMismatch,
+    Denied(String),
+    Limited(Duration),
+}
+
+impl Skipped {
+    fn reason(&self) -> &str {
+        match self {
+            Skipped::Unknown => "resource_not_found",
+            Skipped::ScopeMismatch => "scope_mismatch",
+            Skipped::Denied(reason) => reason,
+            Skipped::Limited(_) => "rate_limited",
+        }
+    }
+}
+
+impl Sts {
+    /// The resources that are granted; not one of them is an error that says why.
+    pub(super) async fn decide(
+        &self,
+        zone: &Zone,
+        party: &Party,
+        request: &Request,
+        trail: &mut Trail,
+    ) -> Result<Vec<String>> {
+        let policy = self.active_policy(zone).await?;
+        if let Some(policy) = &policy {
+            trail.event.policy_set_id = Some(policy.policy_set_id.to_string());
+            trail.event.policy_set_version_id = Some(policy.version_id.to_string());
+            trail.event.manifest_sha256 = Some(policy.manifest_sha256.clone());
+        }
+        let mut granted = Vec::new();
+        let mut skipped = Vec::new();
+        for identifier in &request.resources {
+            let (id, result, outcome) = self
+                .decide_one(zone, party, request, policy.as_ref(), identifier, trail)
+                .await?;
+            let reason = outcome
+                .as_ref()
+                .err()
+                .map(|skipped| skipped.reason().to_owned());
+            trail.event.resources.push(json!({
+                "identifier": identifier,
+                "resource_id": id,
+                "decision": if reason.is_none() { "allow" } else { "deny" },
+                "reason": reason,
+            }));
+            if let Some(PolicyResult {
+                determining_policies,
+                diagnostics,
+                ..
+            }) = result
+            {
+                trail.event.evaluation_status = "complete".to_owned();
+                trail
+                    .event
+                    .determining_policies
+                    .extend(determining_policies.into_iter().map(Value::Object));
+                trail
+                    .event
+                    .diagnostics
+                    .extend(diagnostics.into_iter().map(Value::Object));
+            } else if let Some(reason) = reason
+                && trail.event.evaluation_status != "complete"
+            {
+                trail.event.evaluation_status = reason;
+            }
+            match outcome {
+                Ok(()) => granted.push(identifier.clone()),
+                Err(why) => skipped.push(why),
+            }
+        }
+        if granted.is_empty() {
+            Err(refusal(skipped))
+        } else {
+            Ok(granted)
+        }
+    }
+
+    async fn decide_one(
+        &self,
+        zone: &Zone,
+        party: &Party,
+        request: &Request,
+        policy: Option<&Arc<Loaded>>,
+        identifier: &str,
+        trail: &Trail,
+    ) -> Result<(Option<String>, Option<PolicyResult>, Result<(), Skipped>)> {
+        let Some(row) = self
+            .store
+            .resource_by_identifier(&zone.id, identifier)
+            .await?
+        else {
+            return Ok((None, None, Err(Skipped::Unknown)));
+        };
+        let id = Some(row.id.to_string());
+        let resource = Resource::new(row.spec()).map_err(Error::internal)?;
+        let lifecycle = request.mandate_use == MandateUse::Session;
+        if !lifecycle && !request.scopes.iter().all(|scope| resource.has_scope(scope)) {
+            return Ok((id, None, Err(Skipped::ScopeMismatch)));
+        }
+        // An exchange never widens: a session mandate is good for the resources that it names.
+        let outside = |subject: &authority::mandate::Mandate| {
+            !subject.claims().target.iter().any(|own| own == identifier)
+        };
+        if party.subject.as_ref().is_some_and(outside) {
+            return Ok((
+                id,
+                None,
+                Err(Skipped::Denied("mandate_target_mismatch".to_owned())),
+            ));
+        }
+        let Some(policy) = policy else {
+            return Ok((
+                id,
+                None,
+                Err(Skipped::Denied(Reason::NoActivePolicySet.code().to_owned())),
+            ));
+        };
+        let input = PolicyInput::exchange(&Exchange {
+            client_id: party.application.id.as_str(),
+            zone_id: zone.id.as_str(),
+            registration_method: &party.application.registration_method,
+            resource: &resource,
+            requested_scopes: &request.scopes,
+            subject: party.subject.as_ref(),
+            trace_id: Some(&trail.event.request_id),
+        });
+        let started = Instant::now();
+        let result = policy.policy.evaluator().evaluate(&input);
+        self.metrics.policy(started.elapsed());
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                if error != EvalError::Undefined {
+                    tracing::warn!(zone = %zone.id, version = %policy.version_id, %error, "policy evaluation failed");
+                }
+                let reason = match error {
+                    EvalError::Undefined => Reason::PolicyUndefined,
+                    _ => Reason::PolicyEvalFailed,
+                };
+                return Ok((id, None, Err(Skipped::Denied(reason.code().to_owned()))));
+            }
+        };
+        let outcome = match result.decision {
+            PolicyDecision::Deny => Err(Skipped::Denied(
+                result.reason().unwrap_or("policy_denied").to_owned(),
+            )),
+            PolicyDecision::Allow => self
+                .mints
+                .take((party.application.id.clone(), row.id))
+                .map_err(Skipped::Limited),
+        };
+        Ok((id, Some(result), outcome))
+    }
+}
+
+/// Nothing was granted: what says most comes first.
+fn refusal(skipped: Vec<Skipped>) -> Error {
+    let mut limited = None;
+    let mut mismatch = false;
+    for why in skipped {
+        match why {
+            Skipped::Denied(reason) => {
+                return Error::new(Code::ACCESS_DENIED, format!("policy denied ({reason})"))
+                    .reason(reason);
+            }
+            Skipped::Limited(wait) => limited = Some(wait),
+            Skipped::ScopeMismatch => mismatch = true,
+            Skipped::Unknown => {}
+        }
+    }
+    if let Some(wait) = limited {
+        return Error::new(
+            Code::RATE_LIMITED,
+            "too many mandates for this application and resource; try again after Retry-After",
+        )
+        .reason("rate_limited")
+        .retry_after(wait);
+    }
+    if mismatch {
+        let text = "scope: no resource that was named has all of these scopes";
+        return Error::new(Code::INVALID_SCOPE, text).reason("scope_mismatch");
+    }
+    Error::new(Code::INVALID_TARGET, "resource: the zone has none of these")
+        .reason("resource_not_found")
+}

@@ -1,0 +1,195 @@
+//! The token exchange (RFC 8693): who asks, what the policy says to each resource, and the mandate
+//! that comes of it. Every outcome is evidence before it is an answer.
+
+mod client;
+mod decide;
+mod mint;
+mod request;
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+pub(crate) use self::request::GRANT_TYPE;
+use self::{client::Party, mint::Minted, request::Request};
+use crate::{
+    clock::Moment,
+    entropy,
+    error::{Code, Error, Result},
+    store::{AuditEvent, Zone},
+    sts::Sts,
+};
+
+/// A successful exchange (RFC 8693 section 2.2.1).
+#[derive(Serialize)]
+pub(crate) struct Response {
+    access_token: String,
+    issued_token_type: &'static str,
+    token_type: &'static str,
+    expires_in: u64,
+    scope: String,
+    target_resources: Vec<String>,
+}
+
+/// What is known of an exchange so far; it ends as an audit event.
+struct Trail {
+    started: Instant,
+    event: AuditEvent,
+    /// Set where a flood of refusals must not become a flood of events.
+    unrecorded: bool,
+}
+
+impl Trail {
+    fn begin(started: Instant, zone: &Zone, request: &Request, request_id: &str) -> Self {
+        let event = AuditEvent {
+            id: entropy::id(),
+            zone_id: zone.id.clone(),
+            event_type: "token_exchange",
+            request_id: request_id.to_owned(),
+            decision: "deny",
+            reason: None,
+            evaluation_status: "exchange_denied".to_owned(),
+            policy_set_id: None,
+            policy_set_version_id: None,
+            manifest_sha256: None,
+            determining_policies: Vec::new(),
+            diagnostics: Vec::new(),
+            client_id: request
+                .client
+                .id
+                .as_ref()
+                .map(|id| id.chars().take(128).collect()),
+            sub: None,
+            sid: None,
+            root_sid: None,
+            jti: None,
+            mandate_use: Some(request.mandate_use.name()),
+            requested_scopes: request.scopes.clone(),
+            resources: Vec::new(),
+            latency_us: 0,
+            occurred_at: Moment::now(),
+        };
+        Self {
+            started,
+            event,
+            unrecorded: false,
+        }
+    }
+
+    fn end(self) -> AuditEvent {
+        let latency_us = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        AuditEvent {
+            latency_us,
+            occurred_at: Moment::now(),
+            ..self.event
+        }
+    }
+}
+
+impl Sts {
+    /// Answers the form `body` of a token request.
+    pub(crate) async fn exchange(
+        &self,
+        body: &[u8],
+        authorization: Option<&str>,
+        request_id: &str,
+    ) -> Result<Response> {
+        let started = Instant::now();
+        let outcome = self
+            .try_exchange(body, authorization, request_id, started)
+            .await;
+        let (decision, error) = match &outcome {
+            Ok(_) => ("allow", "none"),
+            Err(error) => ("deny", error.code().0),
+        };
+        self.metrics.exchange(decision, error, started.elapsed());
+        outcome
+    }
+
+    async fn try_exchange(
+        &self,
+        body: &[u8],
+        authorization: Option<&str>,
+        request_id: &str,
+        started: Instant,
+    ) -> Result<Response> {
+        let request = Request::parse(body, authorization)?;
+        let zone = self.store.zone(&request.zone).await?.ok_or_else(|| {
+            Error::invalid("zone_id: no zone has this id or slug").reason(Code::ZONE_NOT_FOUND.0)
+        })?;
+        let mut trail = Trail::begin(started, &zone, &request, request_id);
+        match self.grant(&zone, &request, &mut trail).await {
+            Ok((party, minted)) => self.record_mint(&zone, &party, minted, trail).await,
+            Err(error) => {
+                self.record_denial(&error, trail).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn grant(
+        &self,
+        zone: &Zone,
+        request: &Request,
+        trail: &mut Trail,
+    ) -> Result<(Party, Minted)> {
+        let party = self.authenticate(zone, request, trail).await?;
+        trail.event.client_id = Some(party.application.id.to_string());
+        trail.event.sub = Some(party.application.id.to_string());
+        let ttl_seconds = request.ttl_seconds()?;
+        let granted = self.decide(zone, &party, request, trail).await?;
+        let minted = self
+            .mint(zone, &party, request, granted, ttl_seconds)
+            .await?;
+        Ok((party, minted))
+    }
+
+    /// One transaction: no mandate without evidence, and none on grounds that are gone.
+    async fn record_mint(
+        &self,
+        zone: &Zone,
+        party: &Party,
+        minted: Minted,
+        mut trail: Trail,
+    ) -> Result<Response> {
+        let Minted { record, response } = minted;
+        let event = &mut trail.event;
+        event.decision = "allow";
+        event.sid = Some(record.id.to_string());
+        event.root_sid = Some(record.root_id.to_string());
+        event.jti = Some(record.jti.clone());
+        let mut change = self.store.begin().await?;
+        if !change.still_stands(zone, &party.application).await? {
+            return Err(Error::new(
+                Code::OVERLOADED,
+                "the application or the zone's policy changed during this exchange; try again",
+            )
+            .retry_after(std::time::Duration::from_secs(1)));
+        }
+        change.insert_authority_record(&record).await?;
+        change.insert_audit_event(&trail.end()).await?;
+        change.commit().await?;
+        tracing::info!(zone = %zone.id, client = %record.application_id, sid = %record.id, "mandate minted");
+        Ok(response)
+    }
+
+    async fn record_denial(&self, error: &Error, mut trail: Trail) -> Result<()> {
+        // A fault or an overload decides nothing.
+        if trail.unrecorded || error.code().1.is_server_error() {
+            return Ok(());
+        }
+        let reason = error.reason_text().unwrap_or(error.code().0);
+        trail.event.reason = Some(reason.to_owned());
+        tracing::info!(
+            zone = %trail.event.zone_id,
+            client = trail.event.client_id.as_deref(),
+            error = error.code().0,
+            reason,
+            "exchange denied"
+        );
+        let mut change = self.store.begin().await?;
+        change.insert_audit_event(&trail.end()).await?;
+        change.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! Gateways: known by a token that is shown once, and bound to one zone.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock::Moment,
+    entropy,
+    error::{Code, Error, Result},
+    name,
+    secret::Secret,
+    store::{Gateway, Zone},
+    sts::Sts,
+};
+
+/// A gateway to be registered.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewGateway {
+    name: String,
+}
+
+/// A gateway with its token, shown this once.
+#[derive(Serialize)]
+pub(crate) struct RegisteredGateway {
+    #[serde(flatten)]
+    gateway: Gateway,
+    token: String,
+}
+
+impl Sts {
+    pub(crate) async fn create_gateway(
+        &self,
+        zone: &Zone,
+        new: NewGateway,
+    ) -> Result<RegisteredGateway> {
+        let token = Secret::generate("gt_")?;
+        let gateway = Gateway {
+            id: entropy::id(),
+            zone_id: zone.id.clone(),
+            name: name::name(&new.name)?,
+            created_at: Moment::now(),
+        };
+        let mut change = self.store.begin().await?;
+        change.insert_gateway(&gateway, &token.sha256()).await?;
+        change.commit().await?;
+        Ok(RegisteredGateway {
+            gateway,
+            token: token.expose().to_owned(),
+        })
+    }
+
+    pub(crate) async fn revoke_gateway(&self, zone: &Zone, id: &str) -> Result<()> {
+        let mut change = self.store.begin().await?;
+        if !change.revoke_gateway(&zone.id, id, Moment::now()).await? {
+            return Err(Error::new(
+                Code::GATEWAY_NOT_FOUND,
+                "no gateway of this zone has this id",
+            ));
+        }
+        change.commit().await?;
+        tracing::info!(zone = %zone.id, gateway = id, "gateway token revoked");
+        Ok(())
+    }
+
+    /// The gateway that holds `token`.
+    pub(crate) async fn gateway(&self, token: &Secret) -> Result<Option<Gateway>> {
+        Ok(self.store.gateway_by_token(&token.sha256()).await?)
+    }
+}

@@ -1,0 +1,177 @@
+//! What handlers take from a request, each with the error that says what was wrong with it.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+use crate::{
+    error::{Code, Error},
+    store::{self, PageRequest},
+    sts::Sts,
+};
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_PAGE: u16 = 100;
+const MAX_PAGE: u16 = 500;
+
+/// A JSON body.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        if !has_media_type(request.headers(), "application/json") {
+            return Err(Error::new(
+                Code::UNSUPPORTED_MEDIA_TYPE,
+                "expected Content-Type: application/json",
+            ));
+        }
+        let body = body(request, state).await?;
+        serde_json::from_slice(&body).map(Json).map_err(|error| {
+            Error::invalid(format!("the body is not what is expected here: {error}"))
+        })
+    }
+}
+
+/// The body of `request`, within its bounds of size and time.
+pub(super) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Error> {
+    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Error::new(
+                Code::PAYLOAD_TOO_LARGE,
+                "the body is larger than is taken here",
+            ))
+        }
+        Ok(Err(_)) => Err(Error::invalid("the body could not be read")),
+        Err(_) => Err(Error::new(
+            Code::REQUEST_TIMEOUT,
+            format!(
+                "the body did not arrive within {} seconds",
+                BODY_TIMEOUT.as_secs()
+            ),
+        )),
+    }
+}
+
+/// Whether a request says that its body is of `media_type`, whatever its parameters.
+pub(super) fn has_media_type(headers: &HeaderMap, media_type: &str) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let essence = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(media_type)
+}
+
+/// The zone that the path names by id or slug.
+pub(super) struct InZone(pub(super) store::Zone);
+
+#[derive(Deserialize)]
+struct ZoneParameter {
+    z: String,
+}
+
+impl FromRequestParts<Arc<Sts>> for InZone {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, sts: &Arc<Sts>) -> Result<Self, Error> {
+        let ZoneParameter { z } = parameters(parts, sts).await?;
+        sts.zone(&z).await.map(InZone)
+    }
+}
+
+/// The text that stands for the zone in the path, not looked up.
+pub(super) struct ZoneText(pub(super) String);
+
+impl FromRequestParts<Arc<Sts>> for ZoneText {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, sts: &Arc<Sts>) -> Result<Self, Error> {
+        let ZoneParameter { z } = parameters(parts, sts).await?;
+        Ok(Self(z))
+    }
+}
+
+/// The id after the zone in the path.
+pub(super) struct Id(pub(super) String);
+
+impl FromRequestParts<Arc<Sts>> for Id {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, sts: &Arc<Sts>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct IdParameter {
+            id: String,
+        }
+        let IdParameter { id } = parameters(parts, sts).await?;
+        Ok(Self(id))
+    }
+}
+
+async fn parameters<T: DeserializeOwned + Send>(
+    parts: &mut Parts,
+    sts: &Arc<Sts>,
+) -> Result<T, Error> {
+    Path::<T>::from_request_parts(parts, sts)
+        .await
+        .map(|Path(parameters)| parameters)
+        .map_err(|_| Error::invalid("the path is not UTF-8"))
+}
+
+/// Which part of a list is asked for: `?limit=1..500&cursor=`.
+pub(super) struct Paged(pub(super) PageRequest);
+
+impl FromRequestParts<Arc<Sts>> for Paged {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, sts: &Arc<Sts>) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct PageQuery {
+            limit: Option<u16>,
+            cursor: Option<String>,
+        }
+        let PageQuery { limit, cursor } = query(parts, sts).await?;
+        let limit = limit.unwrap_or(DEFAULT_PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}")));
+        }
+        let after = cursor.unwrap_or_default();
+        if !after.is_empty() && Uuid::try_parse(&after).is_err() {
+            return Err(Error::invalid(
+                "cursor: expected the next_cursor of the page before",
+            ));
+        }
+        Ok(Self(PageRequest { limit, after }))
+    }
+}
+
+/// The query of a request.
+pub(super) async fn query<T: DeserializeOwned>(
+    parts: &mut Parts,
+    sts: &Arc<Sts>,
+) -> Result<T, Error> {
+    Query::<T>::from_request_parts(parts, sts)
+        .await
+        .map(|Query(query)| query)
+        .map_err(|rejection| {
+            Error::invalid(format!(
+                "the query is not what is expected here: {}",
+                rejection.body_text()
+            ))
+        })
+}

@@ -1,0 +1,142 @@
+//! The HTTP interface: routes, and handlers that translate between HTTP and the services.
+
+mod applications;
+mod bearer;
+mod discovery;
+mod edge;
+mod extract;
+mod gateways;
+mod keys;
+mod operations;
+mod policies;
+mod policy_sets;
+mod resources;
+mod token;
+mod zones;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    error::{Code, Error},
+    sts::Sts,
+};
+
+const TOKEN_BODY_BYTES: usize = 64 * 1024;
+const ADMIN_BODY_BYTES: usize = 1024 * 1024;
+
+/// All routes of the STS.
+pub(crate) fn router(sts: Arc<Sts>) -> Router {
+    let admin = Router::new()
+        .route("/v1/zones", get(zones::list).post(zones::create))
+        .route(
+            "/v1/zones/{z}",
+            get(zones::show).patch(zones::patch).delete(zones::archive),
+        )
+        .route(
+            "/v1/zones/{z}/applications",
+            get(applications::list).post(applications::create),
+        )
+        .route(
+            "/v1/zones/{z}/applications/{id}",
+            get(applications::show)
+                .patch(applications::patch)
+                .delete(applications::archive),
+        )
+        .route(
+            "/v1/zones/{z}/applications/{id}/rotate-secret",
+            post(applications::rotate_secret),
+        )
+        .route(
+            "/v1/zones/{z}/resources",
+            get(resources::list).post(resources::create),
+        )
+        .route(
+            "/v1/zones/{z}/resources/{id}",
+            get(resources::show)
+                .patch(resources::patch)
+                .delete(resources::archive),
+        )
+        .route("/v1/policies/validate", post(policies::validate))
+        .route(
+            "/v1/zones/{z}/policies",
+            get(policies::list).post(policies::create),
+        )
+        .route("/v1/zones/{z}/policies/{id}", get(policies::show))
+        .route(
+            "/v1/zones/{z}/policies/{id}/versions",
+            get(policies::versions).post(policies::create_version),
+        )
+        .route(
+            "/v1/zones/{z}/policy-sets",
+            get(policy_sets::list).post(policy_sets::create),
+        )
+        .route("/v1/zones/{z}/policy-sets/{id}", get(policy_sets::show))
+        .route(
+            "/v1/zones/{z}/policy-sets/{id}/versions",
+            get(policy_sets::versions).post(policy_sets::create_version),
+        )
+        .route(
+            "/v1/zones/{z}/policy-sets/{id}/activate",
+            post(policy_sets::activate),
+        )
+        .route(
+            "/v1/zones/{z}/policy-sets/{id}/simulate",
+            post(policy_sets::simulate),
+        )
+        .route("/v1/zones/{z}/keys", get(keys::list))
+        .route("/v1/zones/{z}/keys/rotate", post(keys::rotate))
+        .route(
+            "/v1/zones/{z}/gateways",
+            get(gateways::list).post(gateways::create),
+        )
+        .route("/v1/zones/{z}/gateways/{id}", delete(gateways::revoke))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES))
+        .route_layer(from_fn_with_state(Arc::clone(&sts), bearer::require_admin));
+
+    Router::new()
+        .route(
+            "/oauth/2/token",
+            post(token::exchange).layer(DefaultBodyLimit::max(TOKEN_BODY_BYTES)),
+        )
+        .route(
+            "/.well-known/oauth-authorization-server",
+            get(discovery::metadata),
+        )
+        .route("/.well-known/jwks.json", get(discovery::jwks))
+        .route("/v1/zones/{z}/gateway/bundle", get(gateways::bundle))
+        .route("/health", get(operations::health))
+        .route("/ready", get(operations::ready))
+        .route("/metrics", get(operations::metrics))
+        .merge(admin)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(edge::limit_headers))
+        .layer(from_fn_with_state(Arc::clone(&sts), edge::edge))
+        .with_state(sts)
+}
+
+async fn not_found() -> Error {
+    Error::new(Code::NOT_FOUND, "no such path")
+}
+
+async fn method_not_allowed() -> Error {
+    Error::new(
+        Code::METHOD_NOT_ALLOWED,
+        "this path is not served with this method; see the Allow header",
+    )
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    // The panic hook has logged what and where.
+    Error::internal("a handler panicked").into_response()
+}

@@ -1,0 +1,51 @@
+//! `/oauth/2/token`.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json as Body,
+    extract::{Request, State},
+    http::header,
+};
+
+use super::{edge::RequestId, extract};
+use crate::{
+    error::{Code, Error, Result},
+    exchange::Response,
+    sts::Sts,
+};
+
+pub(super) async fn exchange(
+    State(sts): State<Arc<Sts>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> Result<Body<Response>> {
+    if !extract::has_media_type(request.headers(), "application/x-www-form-urlencoded") {
+        let text = "expected Content-Type: application/x-www-form-urlencoded";
+        return Err(Error::new(Code::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    // Queries end up in logs; nothing of a token request belongs there.
+    if request.uri().query().is_some() {
+        return Err(Error::invalid(
+            "this path takes no query; send every field in the form",
+        ));
+    }
+    let mut values = request.headers().get_all(header::AUTHORIZATION).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(Error::invalid("more than one Authorization header"));
+    }
+    let authorization = first
+        .map(|value| {
+            value
+                .to_str()
+                .map(str::to_owned)
+                .map_err(|_| Error::invalid("Authorization: not printable"))
+        })
+        .transpose()?;
+    let body = extract::body(request, &sts).await?;
+    Ok(Body(
+        sts.exchange(&body, authorization.as_deref(), &request_id)
+            .await?,
+    ))
+}

@@ -1,0 +1,38 @@
+//! Caracal's security token service: it mints mandates by token exchange after the policy allows it,
+//! keeps zones, applications, resources and policies, and publishes what gateways decide by.
+//!
+//! Handlers in `http` translate HTTP, the modules of the nouns hold their rules, `store` holds SQL.
+//! What the gateway must judge in the same way is not here but in `authority`.
+
+mod applications;
+mod bundle;
+mod clock;
+mod credentials;
+mod data_dir;
+mod entropy;
+mod error;
+mod exchange;
+mod gateways;
+mod http;
+mod keys;
+mod limits;
+mod metrics;
+mod name;
+mod policies;
+mod policy_sets;
+mod resources;
+mod sealing;
+pub mod secret;
+mod server;
+mod store;
+mod sts;
+mod zones;
+
+pub use self::{
+    credentials::CredentialError,
+    data_dir::DataDirError,
+    entropy::EntropyError,
+    sealing::SealError,
+    server::{ServeConfig, ServeError, serve},
+    store::StoreError,
+};

@@ -1,0 +1,124 @@
+//! What `/metrics` tells, in OpenMetrics. Labels only take values from our own lists, never from a
+//! request.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// The media type of [`Metrics::render`].
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExchangeLabels {
+    decision: &'static str,
+    error: &'static str,
+}
+
+/// The counters and histograms of a server.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    exchanges: Family<ExchangeLabels, Counter>,
+    exchange_seconds: Histogram,
+    policy_seconds: Histogram,
+    gateway_polls: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("caracal_sts");
+        let requests = Family::<RequestLabels, Counter>::default();
+        let exchanges = Family::<ExchangeLabels, Counter>::default();
+        // 100 us to 3 s; 5 us to 80 ms.
+        let exchange_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 16));
+        let policy_seconds = Histogram::new(exponential_buckets(0.000_005, 2.0, 15));
+        let gateway_polls = Gauge::default();
+        registry.register(
+            "http_requests",
+            "HTTP requests by route and status",
+            requests.clone(),
+        );
+        registry.register(
+            "exchanges",
+            "Token exchanges by decision and error code",
+            exchanges.clone(),
+        );
+        registry.register(
+            "exchange_seconds",
+            "Time of a token exchange",
+            exchange_seconds.clone(),
+        );
+        registry.register(
+            "policy_seconds",
+            "Time of a policy evaluation",
+            policy_seconds.clone(),
+        );
+        registry.register(
+            "gateway_polls",
+            "Gateways that wait for news right now",
+            gateway_polls.clone(),
+        );
+        Self {
+            registry,
+            requests,
+            exchanges,
+            exchange_seconds,
+            policy_seconds,
+            gateway_polls,
+        }
+    }
+
+    pub(crate) fn request(&self, method: &str, route: &str, status: u16) {
+        let labels = RequestLabels {
+            method: method.to_owned(),
+            route: route.to_owned(),
+            status,
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn exchange(&self, decision: &'static str, error: &'static str, took: Duration) {
+        self.exchanges
+            .get_or_create(&ExchangeLabels { decision, error })
+            .inc();
+        self.exchange_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn policy(&self, took: Duration) {
+        self.policy_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a gateway that waits, until the guard is dropped.
+    pub(crate) fn gateway_poll(&self) -> impl Drop + use<> {
+        struct Waiting(Gauge);
+        impl Drop for Waiting {
+            fn drop(&mut self) {
+                self.0.dec();
+            }
+        }
+        self.gateway_polls.inc();
+        Waiting(self.gateway_polls.clone())
+    }
+
+    pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}

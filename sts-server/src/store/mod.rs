@@ -1,0 +1,198 @@
+//! The store: all SQL of the STS, over SQLite. One connection writes and some read, so a reader
+//! never waits for a writer and a writer never meets another.
+
+mod applications;
+mod bundle;
+mod evidence;
+mod gateways;
+mod keys;
+mod policies;
+mod policy_sets;
+mod resources;
+mod zones;
+
+use std::{path::Path, str::FromStr, time::Duration};
+
+use serde::Serialize;
+use sqlx::{
+    Sqlite, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub(crate) use self::{
+    applications::Application,
+    bundle::BundleRows,
+    evidence::{AuditEvent, AuthorityRecord},
+    gateways::Gateway,
+    keys::KeyRow,
+    policies::{Policy, PolicyVersion},
+    policy_sets::{ManifestEntry, PolicySet, PolicySetVersion},
+    resources::ResourceRow,
+    zones::Zone,
+};
+
+const READERS: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the store did not do as told.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A unique index says that there is one already.
+    #[error("there is one already")]
+    Conflict,
+    /// A database that this version does not speak to.
+    #[error(
+        "the database {0:?} is not supported; this version keeps its data in SQLite (sqlite:PATH)"
+    )]
+    Unsupported(String),
+    /// The schema could not be brought up to date.
+    #[error("the database cannot be migrated: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database.
+    #[error("database: {0}")]
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error() {
+            Some(cause) if cause.is_unique_violation() => Self::Conflict,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Which part of a list is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct PageRequest {
+    /// How many items at most.
+    pub(crate) limit: u16,
+    /// The last id of the page before; empty for the first page.
+    pub(crate) after: String,
+}
+
+/// A part of a list.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page<T> {
+    /// The items.
+    pub(crate) items: Vec<T>,
+    /// Where the next part begins, if there is one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// From one row more than was asked for, if there is one more.
+    fn from_rows(mut rows: Vec<T>, request: &PageRequest, id: impl Fn(&T) -> String) -> Self {
+        let limit = usize::from(request.limit);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = if more { rows.last().map(id) } else { None };
+        Self {
+            items: rows,
+            next_cursor,
+        }
+    }
+}
+
+impl PageRequest {
+    fn rows(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+}
+
+/// The database.
+#[derive(Clone)]
+pub(crate) struct Store {
+    readers: SqlitePool,
+    writer: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database at `url` and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Every variant of [`StoreError`] but a conflict.
+    pub(crate) async fn open(url: &str) -> Result<Self> {
+        if !url.starts_with("sqlite:") {
+            let scheme = url.split(':').next().unwrap_or_default();
+            return Err(StoreError::Unsupported(scheme.to_owned()));
+        }
+        Self::connect(SqliteConnectOptions::from_str(url)?).await
+    }
+
+    /// Opens the database in `file`, which only its owner can read, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(crate) async fn open_file(file: &Path) -> Result<Self> {
+        let mut create = std::fs::OpenOptions::new();
+        create.create(true).truncate(false).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut create, 0o600);
+        create
+            .open(file)
+            .map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
+        Self::connect(SqliteConnectOptions::new().filename(file)).await
+    }
+
+    async fn connect(options: SqliteConnectOptions) -> Result<Self> {
+        // FULL: a commit that was answered is on disk, evidence first of all.
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await?;
+        sqlx::migrate!().run(&writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options)
+            .await?;
+        Ok(Self { readers, writer })
+    }
+
+    /// Begins a change. Dropped without a commit, it did not happen.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(crate) async fn begin(&self) -> Result<Change> {
+        Ok(Change(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+    }
+
+    /// Whether the database answers, to readers and to the writer.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(crate) async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1 FROM zones LIMIT 1")
+            .execute(&self.readers)
+            .await?;
+        self.begin().await?.0.rollback().await?;
+        Ok(())
+    }
+
+    /// Ends all connections, so that the log is written back into the database.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// A change to the database: one transaction.
+pub(crate) struct Change(sqlx::Transaction<'static, Sqlite>);
+
+impl Change {
+    /// Makes the change durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(crate) async fn commit(self) -> Result<()> {
+        Ok(self.0.commit().await?)
+    }
+}
