@@ -15,7 +15,7 @@ use crate::console::{self, Failure, Result};
 
 /// How long a change of policy may take to reach every worker. It takes milliseconds.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
-/// Calls in a row that must agree, each on a new connection and so on any worker.
+/// Calls in a row that must agree, each on a new connection and so on any of Envoy's workers.
 const AGREEING_CALLS: usize = 12;
 
 /// What must come of a call.
@@ -186,7 +186,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Repeats a call until it goes as expected on every worker, and prints how long that took.
+    /// Repeats a call until it goes as expected many times in a row, and prints how long that took.
     fn settle(&mut self, call: &Call<'_>) -> Result<()> {
         let started = Instant::now();
         let mut since: Option<(Duration, usize)> = None;
@@ -230,7 +230,7 @@ impl Walk<'_> {
         );
         let outcome = match after {
             Some(after) => format!(
-                "{}, on every worker {} ms after the change",
+                "{}; from {} ms after the change on, {AGREEING_CALLS} calls in a row",
                 outcome(answer),
                 after.as_millis()
             ),
@@ -324,11 +324,7 @@ fn outcome(answer: &Answer) -> String {
                     .map_or_else(String::new, ToString::to_string)
             )
         }
-        200 => format!(
-            "200, the upstream saw x-caracal-client-id {}, x-caracal-scope {}, no Authorization",
-            answer.text("x-caracal-client-id"),
-            answer.text("x-caracal-scope"),
-        ),
+        200 => format!("200, upstream saw {}", seen(answer)),
         status => format!(
             "{status} {}, reason {}: {}",
             answer.text("error"),
@@ -336,6 +332,18 @@ fn outcome(answer: &Answer) -> String {
             answer.text("error_description"),
         ),
     }
+}
+
+/// What of the caller reached the upstream.
+fn seen(answer: &Answer) -> String {
+    ["x-caracal-client-id", "x-caracal-scope", "authorization"]
+        .iter()
+        .map(|header| match answer.text(header) {
+            "" => format!("no {header}"),
+            value => format!("{header} {value}"),
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn wanted(expected: Expected) -> String {
