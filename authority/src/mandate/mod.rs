@@ -121,7 +121,7 @@ pub fn verify(
     now: Timestamp,
 ) -> Result<Mandate, Refusal> {
     let payload = authenticate(token, keys)?;
-    let raw: RawClaims = serde_json::from_slice(&payload).map_err(malformed_claims)?;
+    let raw: RawClaims = serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
     if let (Some(exp), Some(iat)) = (raw.exp, raw.iat) {
         check_times(exp, iat, raw.nbf, now)?;
     }
@@ -131,7 +131,7 @@ pub fn verify(
     {
         return Err(Reason::AudienceMismatch.into());
     }
-    let document = serde_json::from_slice(&payload).map_err(malformed_claims)?;
+    let document = serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
     Ok(Mandate { claims, document })
 }
 
@@ -193,7 +193,7 @@ fn check_times(
     Ok(())
 }
 
-fn malformed_claims(error: serde_json::Error) -> Refusal {
+fn malformed_claims(error: &serde_json::Error) -> Refusal {
     Refusal::with_detail(
         Reason::ClaimMalformed,
         format!("the claims are malformed: {error}"),
