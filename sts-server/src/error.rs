@@ -217,7 +217,14 @@ impl IntoResponse for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Self::internal(error)
+        match error {
+            StoreError::Busy => Self::new(
+                Code::OVERLOADED,
+                "too much waits for the database; try again after Retry-After",
+            )
+            .retry_after(Duration::from_secs(1)),
+            other => Self::internal(other),
+        }
     }
 }
 

@@ -27,8 +27,9 @@ use crate::{
 
 /// How long requests that are under way may take once the server goes down.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long the head of a request may take to arrive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a request may take to arrive; counted from the answer before it, so it also
+/// ends idle connections.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// What hyper reads of a head at most; our own limit, with an answer that says so, is far below.
 const HEAD_BUFFER_BYTES: usize = 64 * 1024;
 /// Longest publish lead: past it, keys would pile up.

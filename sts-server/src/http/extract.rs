@@ -1,11 +1,11 @@
 //! What handlers take from a request, each with the error that says what was wrong with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
-    body::Bytes,
+    body::{Body, HttpBody},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -18,6 +18,8 @@ use crate::{
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest body of an administrator's request.
+const ADMIN_BODY_BYTES: usize = 1024 * 1024;
 const DEFAULT_PAGE: u16 = 100;
 const MAX_PAGE: u16 = 500;
 
@@ -27,14 +29,14 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
         if !has_media_type(request.headers(), "application/json") {
             return Err(Error::new(
                 Code::UNSUPPORTED_MEDIA_TYPE,
                 "expected Content-Type: application/json",
             ));
         }
-        let body = body(request, state).await?;
+        let body = body(request, ADMIN_BODY_BYTES).await?;
         serde_json::from_slice(&body).map(Json).map_err(|error| {
             Error::invalid(format!("the body is not what is expected here: {error}"))
         })
@@ -42,16 +44,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 }
 
 /// The body of `request`, within its bounds of size and time.
-pub(super) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Error> {
-    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            Err(Error::new(
-                Code::PAYLOAD_TOO_LARGE,
-                "the body is larger than is taken here",
-            ))
-        }
-        Ok(Err(_)) => Err(Error::invalid("the body could not be read")),
+pub(super) async fn body(request: Request, most_bytes: usize) -> Result<Vec<u8>, Error> {
+    match tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body(), most_bytes)).await {
+        Ok(body) => body,
         Err(_) => Err(Error::new(
             Code::REQUEST_TIMEOUT,
             format!(
@@ -60,6 +55,24 @@ pub(super) async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<
             ),
         )),
     }
+}
+
+async fn collect(mut body: Body, most_bytes: usize) -> Result<Vec<u8>, Error> {
+    let mut collected = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|_| Error::invalid("the body could not be read"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if collected.len() + data.len() > most_bytes {
+            return Err(Error::new(
+                Code::PAYLOAD_TOO_LARGE,
+                format!("the body is over {most_bytes} bytes"),
+            ));
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected)
 }
 
 /// Whether a request says that its body is of `media_type`, whatever its parameters.

@@ -12,13 +12,13 @@ mod policies;
 mod policy_sets;
 mod resources;
 mod token;
+mod unread;
 mod zones;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
@@ -29,9 +29,6 @@ use crate::{
     error::{Code, Error},
     sts::Sts,
 };
-
-const TOKEN_BODY_BYTES: usize = 64 * 1024;
-const ADMIN_BODY_BYTES: usize = 1024 * 1024;
 
 /// All routes of the STS.
 pub(crate) fn router(sts: Arc<Sts>) -> Router {
@@ -99,14 +96,10 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
             get(gateways::list).post(gateways::create),
         )
         .route("/v1/zones/{z}/gateways/{id}", delete(gateways::revoke))
-        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES))
         .route_layer(from_fn_with_state(Arc::clone(&sts), bearer::require_admin));
 
     Router::new()
-        .route(
-            "/oauth/2/token",
-            post(token::exchange).layer(DefaultBodyLimit::max(TOKEN_BODY_BYTES)),
-        )
+        .route("/oauth/2/token", post(token::exchange))
         .route(
             "/.well-known/oauth-authorization-server",
             get(discovery::metadata),
@@ -121,6 +114,7 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(edge::limit_headers))
+        .layer(from_fn(unread::drain))
         .layer(from_fn_with_state(Arc::clone(&sts), edge::edge))
         .with_state(sts)
 }

@@ -15,6 +15,9 @@ use crate::{
     sts::Sts,
 };
 
+/// Largest form.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
 pub(super) async fn exchange(
     State(sts): State<Arc<Sts>>,
     Extension(RequestId(request_id)): Extension<RequestId>,
@@ -43,7 +46,7 @@ pub(super) async fn exchange(
                 .map_err(|_| Error::invalid("Authorization: not printable"))
         })
         .transpose()?;
-    let body = extract::body(request, &sts).await?;
+    let body = extract::body(request, MAX_BODY_BYTES).await?;
     Ok(Body(
         sts.exchange(&body, authorization.as_deref(), &request_id)
             .await?,

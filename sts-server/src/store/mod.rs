@@ -33,6 +33,8 @@ pub(crate) use self::{
 
 const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a connection, the writer's above all.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the store did not do as told.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum StoreError {
     /// A unique index says that there is one already.
     #[error("there is one already")]
     Conflict,
+    /// The wait for a connection was too long.
+    #[error("too much waits for the database")]
+    Busy,
     /// A database that this version does not speak to.
     #[error(
         "the database {0:?} is not supported; this version keeps its data in SQLite (sqlite:PATH)"
@@ -55,6 +60,9 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return Self::Busy;
+        }
         match error.as_database_error() {
             Some(cause) if cause.is_unique_violation() => Self::Conflict,
             _ => Self::Database(error),
@@ -147,11 +155,13 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            .acquire_timeout(QUEUE_TIMEOUT)
             .connect_with(options.clone())
             .await?;
         sqlx::migrate!().run(&writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            .acquire_timeout(QUEUE_TIMEOUT)
             .connect_with(options)
             .await?;
         Ok(Self { readers, writer })

@@ -1,0 +1,19 @@
+//! The STS over HTTP: a real server on a free port, spoken to as its clients do.
+
+// Helpers of tests are not seen as tests by clippy.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value
+)]
+
+mod admin;
+mod bundle;
+mod decision;
+mod exchange;
+mod keys;
+mod lifecycle;
+mod limits;
+mod policies;
+mod world;

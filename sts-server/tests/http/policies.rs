@@ -1,0 +1,153 @@
+//! Policies and policy sets, from upload to activation.
+
+use serde_json::json;
+
+use crate::world::{World, grants};
+
+#[test]
+fn policies_are_checked_on_upload_with_the_place_of_each_error() {
+    let world = World::new();
+    let zone = world.zone("demo");
+    let valid = world
+        .post("/v1/policies/validate", json!({"content": grants("a")}))
+        .expect(200);
+    assert_eq!(valid.body, json!({"valid": true, "kind": "data"}));
+    let broken = json!({"name": "broken", "content": "package caracal.authz\nimport rego.v1\nresult := {\n"});
+    for (path, body) in [
+        (
+            "/v1/policies/validate".to_owned(),
+            json!({"content": broken["content"]}),
+        ),
+        (zone.path("/policies"), broken),
+    ] {
+        let reply = world.post(&path, body);
+        assert_eq!(reply.error(), (422, "invalid_rego"), "{reply:?}");
+        let first = &reply.body["errors"][0];
+        assert!(
+            first["line"].as_u64().unwrap() >= 3 && first["column"].as_u64().unwrap() >= 1,
+            "{first}"
+        );
+        assert!(
+            reply
+                .text("error_description")
+                .contains(first["message"].as_str().unwrap())
+        );
+    }
+    let created = world
+        .post(
+            &zone.path("/policies"),
+            json!({"name": "p", "content": grants("a")}),
+        )
+        .expect(201);
+    let policy = zone.path(&format!("/policies/{}", created.text("id")));
+    assert_eq!(created.body["version"]["version"], 1);
+    assert_eq!(created.body["version"]["id"], created.body["version_id"]);
+    let second = world
+        .post(
+            &format!("{policy}/versions"),
+            json!({"content": grants("b")}),
+        )
+        .expect(201);
+    assert_eq!(second.body["version"], 2);
+    let versions = world.get(&format!("{policy}/versions")).expect(200).body;
+    assert_eq!(versions["items"][0]["content"], grants("a"));
+    assert_eq!(
+        versions["items"][1]["content_sha256"],
+        second.body["content_sha256"]
+    );
+}
+
+#[test]
+fn a_set_compiles_before_it_is_activated_and_can_be_tried_out() {
+    let world = World::new();
+    let demo = world.demo();
+    let zone = &demo.zone;
+    let sets = zone.path("/policy-sets");
+    let set = format!(
+        "{sets}/{}",
+        world
+            .post(&sets, json!({"name": "main"}))
+            .expect(201)
+            .text("id")
+    );
+    assert_eq!(
+        world.post(&sets, json!({"name": "main"})).error(),
+        (409, "policy_set_name_conflict")
+    );
+
+    let authored = zone.policy("package caracal.authz\nimport rego.v1\nother := 1\n");
+    let manifest = |ids: &[&str]| json!({"manifest": ids.iter().map(|id| json!({"policy_version_id": id})).collect::<Vec<_>>()});
+    let versions = format!("{set}/versions");
+    let reply = world.post(&versions, manifest(&[&authored]));
+    assert_eq!(reply.error(), (422, "invalid_policy_contract"));
+    assert!(reply.body["errors"][0]["message"].is_string());
+    let data = zone.policy(&grants(&demo.agent));
+    assert_eq!(
+        world.post(&versions, manifest(&[])).error(),
+        (400, "invalid_request")
+    );
+    assert_eq!(
+        world.post(&versions, manifest(&[&data, &data])).error(),
+        (400, "invalid_request")
+    );
+    let elsewhere = world.zone("elsewhere").policy(&grants("x"));
+    assert_eq!(
+        world.post(&versions, manifest(&[&elsewhere])).error(),
+        (404, "policy_version_not_found")
+    );
+
+    let version = world.post(&versions, manifest(&[&data])).expect(201);
+    assert_eq!(
+        (
+            version.body["version"].as_i64(),
+            version.text("manifest_sha256").len()
+        ),
+        (Some(1), 64)
+    );
+    let id = version.text("version_id");
+    let input = |agent: &str| {
+        json!({"version_id": id, "input": {
+            "principal": {"type": "Application", "id": agent, "zone_id": zone.id},
+            "resource": {"type": "Resource", "identifier": "resource://demo", "scopes": ["read"]},
+            "action": {"id": "TokenExchange"},
+            "context": {"requested_scopes": ["read"], "actor_claims": {}, "challenge_resolved": false},
+        }})
+    };
+    let simulate = |agent: &str| {
+        world
+            .post(&format!("{set}/simulate"), input(agent))
+            .expect(200)
+            .body
+    };
+    assert_eq!(simulate(&demo.agent)["decision"], "allow");
+    assert_eq!(
+        simulate("stranger")["diagnostics"],
+        json!([{"reason": "resource_not_granted"}])
+    );
+
+    let activate = |set: &str| world.post(&format!("{set}/activate"), json!({"version_id": id}));
+    let other_set = format!(
+        "{sets}/{}",
+        world
+            .post(&sets, json!({"name": "side"}))
+            .expect(201)
+            .text("id")
+    );
+    assert_eq!(
+        activate(&other_set).error(),
+        (404, "policy_set_version_not_found")
+    );
+    let activated = activate(&set).expect(200);
+    assert_eq!(
+        (&activated.body["activated"], &activated.body["version_id"]),
+        (&json!(true), &json!(id))
+    );
+    assert_eq!(
+        activate(&set).expect(200).body["sequence"],
+        activated.body["sequence"].as_u64().unwrap() + 1
+    );
+    assert_eq!(
+        world.get(&zone.path("")).expect(200).body["active_policy_set_version_id"],
+        json!(id)
+    );
+}
