@@ -36,13 +36,14 @@ pub(crate) struct Options {
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let ports = &options.ports;
+    // First of all: nobody should wait for a build to read this.
+    ports.check()?;
     console::line("== tools and build");
     let envoy = envoy::get(workspace)?;
     let artifacts = build::run(workspace)?;
 
     console::line("== start");
-    let ports = &options.ports;
-    ports.check()?;
     let state = workspace.state();
     DirBuilder::new()
         .recursive(true)
