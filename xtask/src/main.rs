@@ -1,6 +1,7 @@
 //! `cargo xtask`: gets the tools, builds, runs and tests. Everything it fetches goes to `.tools/`,
 //! everything it runs keeps its state in `.caracal/`; both are ignored by git.
 
+mod bench;
 mod build;
 mod console;
 mod lint;
@@ -32,6 +33,8 @@ enum Command {
     Lint,
     /// Run every test: unit, wasm32, policy, end-to-end
     Test(test::Options),
+    /// Measure what governing a request costs
+    Bench,
     /// Start the STS and Envoy with a demo zone, make real calls, and leave them running
     Up(up::Options),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Build => build::run(&workspace).map(|_| ()),
         Command::Lint => lint::run(&workspace),
         Command::Test(options) => test::run(&workspace, &options),
+        Command::Bench => bench::run(&workspace),
         Command::Up(options) => up::run(&workspace, &options),
     });
     match done {
