@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use regorus::{Engine, Rc, languages::rego::compiler::Compiler};
 use serde::{Deserialize, Serialize};
 
-use super::{ENTRY_POINT, PolicyError, lexical};
+use super::{ENTRY_POINT, PolicyError, definedness, lexical};
 use crate::bundle::content_sha256;
 
 /// The compiler and the bytecode it writes; a gateway runs what was compiled by the same.
@@ -150,10 +150,12 @@ pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
         let problem = format!("no module defines {ENTRY_POINT}, so there would be no decision");
         return Err(vec![PolicyError::whole("set", problem)]);
     }
-    let program = assemble(&mut engine).map_err(|report| {
-        let first = modules.first().map_or("set", |module| module.name.as_str());
-        vec![PolicyError::from_regorus(first, &report)]
-    })?;
+    // The user's own text first: its errors are at the places that the user knows.
+    engine
+        .compile_with_entrypoint(&Rc::from(ENTRY_POINT))
+        .map_err(|error| placed(modules, &error.to_string()))?;
+    let program = assemble(&mut guarded(&mut engine, modules)?)
+        .map_err(|report| placed(modules, &report))?;
     Ok(Compiled {
         program,
         kind,
@@ -169,6 +171,37 @@ fn assemble(engine: &mut Engine) -> Result<Vec<u8>, String> {
     let program = Compiler::compile_from_policy(&policy, &[ENTRY_POINT])
         .map_err(|error| error.to_string())?;
     program.serialize_binary()
+}
+
+/// The parsed modules of `engine` again, with their declarations guarded.
+fn guarded(engine: &mut Engine, modules: &[Module]) -> Result<Engine, Vec<PolicyError>> {
+    let contract = CONTRACT.into_iter();
+    let texts = modules
+        .iter()
+        .map(|module| (module.name.as_str(), module.source.as_str()))
+        .chain(contract);
+    let mut guarded = new_engine();
+    for ((name, source), parsed) in texts.zip(engine.get_modules()) {
+        let text = definedness::guard(source, parsed).map_err(|at| {
+            let problem = "this declaration names nothing; give its value a name, or leave := out";
+            vec![PolicyError::at(name, source, at, problem)]
+        })?;
+        guarded
+            .add_policy(name.to_owned(), text)
+            .map_err(|error| placed(modules, &error.to_string()))?;
+    }
+    Ok(guarded)
+}
+
+/// What regorus reports, with the line as the user wrote it.
+fn placed(modules: &[Module], report: &str) -> Vec<PolicyError> {
+    let first = modules.first().map_or("set", |module| module.name.as_str());
+    let mut error = PolicyError::from_regorus(first, report);
+    if let Some(module) = modules.iter().find(|module| module.name == error.file) {
+        let before = usize::try_from(error.line.saturating_sub(1)).unwrap_or(usize::MAX);
+        error.snippet = module.source.lines().nth(before).map(str::to_owned);
+    }
+    vec![error]
 }
 
 fn new_engine() -> Engine {

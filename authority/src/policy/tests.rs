@@ -194,6 +194,169 @@ fn bytecode_of_another_kind_is_not_loaded() {
     }
 }
 
+/// Rego's own answer, the interpreter's, and ours have to be one: whether `result` is defined.
+#[test]
+fn an_undefined_value_fails_the_body_wherever_it_is_declared() {
+    let cases = [
+        ("result := 1 if { x := input.missing }", false),
+        ("result := 1 if { x := input.missing.deeper; true }", false),
+        ("result := 1 if { x := data.nothing.here }", false),
+        ("result := 1 if { x := data.caracal.authz.nothing }", false),
+        (
+            "result := 1 if { x := rule }\nrule := 1 if input.n == 2",
+            false,
+        ),
+        (
+            "result := 1 if { x := rule }\nrule := 1 if input.n == 1",
+            true,
+        ),
+        ("result := 1 if { x := {\"a\": 1}; y := x.b }", false),
+        ("result := 1 if { x := {\"a\": 1}; y := x.a }", true),
+        ("result := 1 if x := input.missing", false),
+        ("result := 1 if x := input.n", true),
+        ("result := 1 if\n  x := input.missing # x := 1", false),
+        (
+            "result := 1 if { x := input.n # a comment; x := 2\n  x == 1 }",
+            true,
+        ),
+        ("result := 1 if { x := input.missing # }\n}", false),
+        (
+            "result := 1 if { x := \"a; b := c }\"; y := `}\n;`; x != y }",
+            true,
+        ),
+        (
+            "result := 1 if { x := input.n; y := input.missing; true }",
+            false,
+        ),
+        ("result := 1 if { x := f(2) }\nf(a) := 1 if a == 1", false),
+        ("result := 1 if { x := f(1) }\nf(a) := 1 if a == 1", true),
+        (
+            "result := 1 if { x := f(1) }\nf(a) := b if { b := input.missing }",
+            false,
+        ),
+        ("result := 1 if { x := to_number(\"x\") }", false),
+        ("result := 1 if { x := (input.missing) }", false),
+        ("result := 1 if { x := (input.n) }", true),
+        ("result := 1 if { x := false }", true),
+        ("result := 1 if { x := null }", true),
+        ("result := 1 if { x := input.list[_]; x == 2 }", true),
+        ("result := 1 if { x := input.list[5] }", false),
+        (
+            "result := 1 if { count([y | some i in input.list; y := i.a]) == 0 }",
+            true,
+        ),
+        (
+            "result := 1 if { count([1 | y := input.missing]) == 0 }",
+            true,
+        ),
+        (
+            "result := 1 if { count({y | y := input.list[_]}) == 2 }",
+            true,
+        ),
+        (
+            "result := 1 if { count({k: v | some k in input.list; v := input.missing}) == 0 }",
+            true,
+        ),
+        (
+            "result := 1 if { every i in input.list { x := input.missing } }",
+            false,
+        ),
+        (
+            "result := 1 if { every i in input.list { x := i; x > 0 } }",
+            true,
+        ),
+        (
+            "result := 1 if { not g }\ng if { x := input.missing }",
+            true,
+        ),
+        ("result := 1 if { not g }\ng if { x := input.n }", false),
+        (
+            "result := 1 if { x := input.missing } else := 2 if { y := input.n }",
+            true,
+        ),
+        (
+            "result := 1 if { x := input.missing } else := 2 if { y := input.missing }",
+            false,
+        ),
+        ("result := 1 if { [x, y] := input.missing }", false),
+        ("result := 1 if { [x, y] := input.list }", true),
+        (
+            "result := 1 if { [x, y] := [input.n, input.missing] }",
+            false,
+        ),
+        ("result := 1 if { {\"a\": x} := input.missing }", false),
+        ("result := 1 if { x := [input.missing] }", false),
+        ("result := 1 if { x := {\"a\": input.missing} }", false),
+        ("result := 1 if { x := input.missing == 1 }", false),
+        ("result := 1 if { x := input.n + input.missing }", false),
+        ("result := 1 if { x = input.missing }", false),
+        ("result := 1 if { input.missing == input.missing }", false),
+        ("result := 1 if { input.missing != 1 }", false),
+        ("result := 1 if { not input.missing }", true),
+        (
+            "result := 1 if { object.get(input, \"missing\", 3) == 3 }",
+            true,
+        ),
+        ("result := x if { x := input.missing }", false),
+        (
+            "default result := 0\nresult := 1 if { x := input.missing }",
+            true,
+        ),
+        ("result := 1 if { p[input.missing] }\np contains 1", false),
+        (
+            "result := 1 if { x := p[1] }\np contains 1 if { y := input.missing }",
+            false,
+        ),
+        (
+            "result := 1 if { s == {\"a\"} }\ns contains k if { k := \"a\" }",
+            true,
+        ),
+        (
+            "result := 1 if { s == {\"a\"} }\ns contains k if { k := `a` }",
+            true,
+        ),
+        (
+            "result := 1 if { s == {\"é\"} }\ns contains k if { x := \"é\"; k := x # é\n }",
+            true,
+        ),
+        ("result := 1 if { x := \"\"; x == \"\" }", true),
+        ("result := 1 if x := \"\"", true),
+        (
+            "result := 1 if { m.a == 1 }\nm[k] := v if { k := \"a\"; v := input.n }",
+            true,
+        ),
+    ];
+    let input = json!({"n": 1, "list": [1, 2]});
+    for (rules, defined) in cases {
+        let source = authored(rules);
+        let mut engine = regorus::Engine::new();
+        engine.add_policy("m".to_owned(), source.clone()).unwrap();
+        engine.set_input(input.clone().into());
+        let interpreted = engine
+            .eval_rule(ENTRY_POINT.to_owned())
+            .unwrap_or(regorus::Value::Undefined);
+        assert_eq!(
+            interpreted != regorus::Value::Undefined,
+            defined,
+            "interpreter: {rules}"
+        );
+        let compiled = evaluate(&[&source], &input);
+        let found = matches!(compiled, Err(EvalError::Malformed(_)));
+        assert_eq!(found, defined, "bytecode: {rules}: {compiled:?}");
+    }
+}
+
+#[test]
+fn a_declaration_that_names_nothing_is_refused_at_its_place() {
+    for rules in [
+        "result := 1 if { _ := input.n }",
+        "result := 1 if {\n  [_, 1] := input.list }",
+    ] {
+        let errors = compile(&[module(&authored(rules))]).unwrap_err();
+        assert!(errors[0].line > 0, "{errors:?}");
+    }
+}
+
 mod contract {
     use super::*;
 
