@@ -1,0 +1,214 @@
+//! A gateway: a real Envoy with the real wasm, on free ports, in a directory of its own.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use serde_json::{Value, json};
+
+use crate::{eventually, http::Request, parts, process::Process};
+
+/// The variable of the VM that holds the gateway token.
+pub const TOKEN_VARIABLE: &str = "CARACAL_GATEWAY_TOKEN";
+
+static NEXT_VM: AtomicU64 = AtomicU64::new(1);
+
+/// What a gateway is to be.
+pub struct GatewaySpec {
+    /// The plugin's configuration.
+    pub plugin: Value,
+    /// Worker threads.
+    pub workers: u32,
+    /// Where allowed requests go.
+    pub upstream: SocketAddr,
+    /// Address of the cluster `caracal_sts`.
+    pub sts: Option<SocketAddr>,
+    /// Value of [`TOKEN_VARIABLE`].
+    pub token: Option<String>,
+}
+
+/// A running gateway; it ends when this is dropped.
+pub struct Gateway {
+    process: Process,
+    address: SocketAddr,
+    admin: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl GatewaySpec {
+    /// A gateway with one worker and no STS.
+    pub fn new(plugin: Value, upstream: SocketAddr) -> Self {
+        Self {
+            plugin,
+            workers: 1,
+            upstream,
+            sts: None,
+            token: None,
+        }
+    }
+
+    /// Starts the gateway and waits until it listens.
+    pub fn start(&self) -> Gateway {
+        let (mut process, dir) = self.spawn();
+        let admin = eventually("Envoy starts its admin port", || {
+            process.check();
+            let text = fs::read_to_string(dir.path().join("admin")).ok()?;
+            text.trim().parse().ok()
+        });
+        let address = eventually("Envoy listens", || {
+            process.check();
+            let ready = Request::get("/ready").send(admin).ok()?;
+            let listeners = Request::get("/listeners?format=json").send(admin).ok()?;
+            let socket =
+                &listeners.json()["listener_statuses"][0]["local_address"]["socket_address"];
+            let port = u16::try_from(socket["port_value"].as_u64()?).ok()?;
+            (ready.status == 200).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        });
+        Gateway {
+            process,
+            address,
+            admin,
+            _dir: dir,
+        }
+    }
+
+    /// Starts Envoy in the expectation that it refuses its configuration, and gives its log.
+    pub fn refused(&self) -> String {
+        let (mut process, _dir) = self.spawn();
+        let status = eventually("Envoy ends", || process.ended());
+        assert!(!status.success(), "Envoy ended well: {}", process.log_end());
+        process.log()
+    }
+
+    fn spawn(&self) -> (Process, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("envoy.json");
+        fs::write(&config, self.envoy_config().to_string()).unwrap();
+        let mut command = Command::new(parts::envoy());
+        command
+            .arg("--config-path")
+            .arg(&config)
+            .arg("--admin-address-path")
+            .arg(dir.path().join("admin"))
+            .args(["--concurrency", &self.workers.to_string()])
+            .args(["--use-dynamic-base-id", "--log-level", "info"])
+            // The list of everything that Envoy could do is long.
+            .args(["--component-log-level", "main:warning"]);
+        if let Some(token) = &self.token {
+            command.env(TOKEN_VARIABLE, token);
+        }
+        (Process::start(&command, dir.path()), dir)
+    }
+
+    /// Envoy's configuration: as `envoy.yaml` where it matters to what is tested. Paths are left as
+    /// they come, so that it is the plugin's rule that decides.
+    fn envoy_config(&self) -> Value {
+        let vm_id = format!("e2e-{}", NEXT_VM.fetch_add(1, Ordering::Relaxed));
+        let mut environment = json!({});
+        if self.token.is_some() {
+            environment = json!({"host_env_keys": [TOKEN_VARIABLE]});
+        }
+        let plugin = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": "caracal",
+                "root_id": "caracal",
+                "failure_policy": "FAIL_RELOAD",
+                "vm_config": {
+                    "vm_id": vm_id,
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": parts::wasm()}},
+                    "environment_variables": environment,
+                },
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.Struct",
+                    "value": self.plugin,
+                },
+            },
+        });
+        let router =
+            json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
+        let manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "gateway",
+            "normalize_path": false,
+            "merge_slashes": false,
+            "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+            "use_remote_address": true,
+            "preserve_external_request_id": true,
+            "http_filters": [
+                {"name": "caracal", "typed_config": plugin},
+                {"name": "envoy.filters.http.router", "typed_config": router},
+            ],
+            "route_config": {"virtual_hosts": [{
+                "name": "everything",
+                "domains": ["*"],
+                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}],
+            }]},
+        });
+        let mut clusters = vec![cluster("upstream", self.upstream)];
+        clusters.extend(self.sts.map(|sts| cluster("caracal_sts", sts)));
+        json!({
+            "admin": {"address": socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))},
+            "static_resources": {
+                "listeners": [{
+                    "name": "gateway",
+                    "address": socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+                    // Every worker gets its share of connections, so that tests can reach them all.
+                    "connection_balance_config": {"exact_balance": {}},
+                    "filter_chains": [{"filters": [{
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": manager,
+                    }]}],
+                }],
+                "clusters": clusters,
+            },
+        })
+    }
+}
+
+impl Gateway {
+    /// Where clients call.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Envoy's log so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The end of it, for a failure's text.
+    pub(crate) fn log_end(&self) -> String {
+        self.process.log_end()
+    }
+
+    /// Envoy's counters and gauges, as `name: value` lines.
+    pub fn stats(&self, filter: &str) -> Vec<(String, u64)> {
+        let path = format!("/stats?filter={filter}");
+        let text = Request::get(path).send(self.admin).unwrap().text();
+        let pairs = text.lines().filter_map(|line| line.rsplit_once(": "));
+        pairs
+            .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            .collect()
+    }
+}
+
+fn socket(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip(), "port_value": address.port()}})
+}
+
+fn cluster(name: &str, address: SocketAddr) -> Value {
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(address)}}]}],
+        },
+    })
+}

@@ -1,0 +1,95 @@
+//! A server under test, which never outlives the test's process, however that ends.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+/// Runs a command and ends it when standard input closes. The test holds the other end of that pipe,
+/// so the end of its process closes it, even where nothing is dropped.
+const GUARDIAN: &str = r#"
+exec 3<&0
+"$@" 3<&- </dev/null &
+server=$!
+(
+  read -r _ <&3
+  kill -KILL $server
+) >/dev/null 2>&1 &
+watcher=$!
+exec 3<&-
+wait $server
+code=$?
+kill $watcher 2>/dev/null
+exit $code
+"#;
+
+/// A server with its log.
+pub(crate) struct Process {
+    guardian: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` in `dir`, with its output added to the file `log` there.
+    pub(crate) fn start(command: &Command, dir: &Path) -> Self {
+        let log = dir.join("log");
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
+        let mut guardian = Command::new("/bin/sh");
+        guardian
+            .args(["-c", GUARDIAN, "guardian"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(dir)
+            // Nothing of the tests' own environment counts.
+            .env_clear()
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output);
+        Self {
+            guardian: guardian.spawn().unwrap(),
+            log,
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.guardian.try_wait().unwrap()
+    }
+
+    /// Fails the test if it has ended.
+    pub(crate) fn check(&mut self) {
+        if let Some(status) = self.ended() {
+            panic!("a server ended ({status}): {}", self.log_end());
+        }
+    }
+
+    /// What it has written so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The end of the same, for a failure's text.
+    pub(crate) fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(12)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.guardian.stdin.take());
+        let _ = self.guardian.wait();
+    }
+}

@@ -1,0 +1,305 @@
+//! A real STS: the binary with a data directory of its own, which a restart keeps, and what an
+//! administrator and a client ask of it.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+use ureq::{Agent, http};
+
+use crate::{
+    PATIENCE, eventually, gateway::GatewaySpec, mandates, parts, process::Process, site::Site,
+    upstream::Upstream,
+};
+
+/// An STS, running or stopped.
+pub struct Sts {
+    dir: tempfile::TempDir,
+    address: SocketAddr,
+    key_publish_lead_seconds: u64,
+    process: Option<Process>,
+    agent: Agent,
+}
+
+/// An answer of the STS.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// The body.
+    pub body: Value,
+}
+
+/// An application with its secret.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+}
+
+/// A zone and what it is asked for.
+pub struct Zone<'a> {
+    sts: &'a Sts,
+    /// Its id.
+    pub id: String,
+    /// Its name in URLs.
+    pub slug: String,
+}
+
+impl Sts {
+    /// Starts an STS in which a new key signs after 300 s.
+    pub fn start() -> Self {
+        Self::with_key_publish_lead(300)
+    }
+
+    /// Starts an STS in which a new key signs after `seconds`.
+    pub fn with_key_publish_lead(seconds: u64) -> Self {
+        // The port is fixed for the life of the test, because a gateway knows it from its start.
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .proxy(None)
+            .build();
+        let mut sts = Self {
+            dir: tempfile::tempdir().unwrap(),
+            address,
+            key_publish_lead_seconds: seconds,
+            process: None,
+            agent: agent.into(),
+        };
+        sts.resume();
+        sts
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The issuer of its mandates.
+    pub fn issuer(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends the process at once and leaves its data.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again with the same data on the same port.
+    pub fn resume(&mut self) {
+        let mut command = Command::new(parts::caracal());
+        command
+            .args(["serve", "--listen", &self.address.to_string()])
+            .args(["--issuer", &self.issuer()])
+            .args(["--mints-per-minute", "1000000"])
+            .arg("--key-publish-lead-seconds")
+            .arg(self.key_publish_lead_seconds.to_string());
+        let mut process = Process::start(&command, self.dir.path());
+        eventually("the STS is ready", || {
+            process.check();
+            let ready = self.agent.get(format!("{}/ready", self.issuer())).call();
+            ready
+                .is_ok_and(|answer| answer.status() == 200)
+                .then_some(())
+        });
+        self.process = Some(process);
+    }
+
+    /// Asks something as the administrator.
+    pub fn admin(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let token = fs::read_to_string(self.dir.path().join(".caracal/admin-token")).unwrap();
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.issuer()))
+            .header("authorization", format!("Bearer {}", token.trim()))
+            .header("content-type", "application/json")
+            .body(if body.is_null() {
+                String::new()
+            } else {
+                body.to_string()
+            })
+            .unwrap();
+        self.read(self.agent.run(request))
+    }
+
+    /// Asks for a token.
+    pub fn token(&self, fields: &[(&str, &str)]) -> Answer {
+        let grant = (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        );
+        let fields = [&[grant], fields].concat();
+        let request = self.agent.post(format!("{}/oauth/2/token", self.issuer()));
+        self.read(request.send_form(fields))
+    }
+
+    /// Makes a zone.
+    pub fn zone(&self, slug: &str) -> Zone<'_> {
+        let made = self.admin("POST", "/v1/zones", &json!({"name": slug, "slug": slug}));
+        Zone {
+            sts: self,
+            id: made.text("id"),
+            slug: slug.to_owned(),
+        }
+    }
+
+    fn log_end(&self) -> String {
+        self.process
+            .as_ref()
+            .map_or_else(|| "stopped".to_owned(), Process::log_end)
+    }
+
+    fn read(&self, answer: Result<http::Response<ureq::Body>, ureq::Error>) -> Answer {
+        let mut answer = answer.unwrap_or_else(|error| panic!("{error}: {}", self.log_end()));
+        Answer {
+            status: answer.status().as_u16(),
+            body: answer.body_mut().read_json().unwrap_or(Value::Null),
+        }
+    }
+}
+
+impl Answer {
+    /// Checks that it is a success.
+    pub fn ok(self) -> Value {
+        assert!((200..300).contains(&self.status), "{self:?}");
+        self.body
+    }
+
+    /// A text in the body of a success.
+    pub fn text(self, name: &str) -> String {
+        let body = self.ok();
+        let text = body[name].as_str();
+        text.unwrap_or_else(|| panic!("no {name} in {body}"))
+            .to_owned()
+    }
+}
+
+impl Zone<'_> {
+    /// Asks something about the zone as the administrator.
+    pub fn admin(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let path = format!("/v1/zones/{}{path}", self.slug);
+        self.sts.admin(method, &path, body)
+    }
+
+    /// Makes an application.
+    pub fn application(&self, name: &str) -> Application {
+        let made = self
+            .admin("POST", "/applications", &json!({"name": name}))
+            .ok();
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        Application {
+            id: text("id"),
+            secret: text("client_secret"),
+        }
+    }
+
+    /// Makes a resource with the operations that all tests use, below `prefix`.
+    pub fn resource(&self, identifier: &str, prefix: &str) {
+        let items = format!("{prefix}items");
+        let resource = json!({
+            "name": identifier,
+            "identifier": identifier,
+            "scopes": ["demo:read", "demo:write"],
+            "operations": [
+                {"method": "GET", "path": items, "scope": "demo:read"},
+                {"method": "POST", "path": items, "scope": "demo:write"},
+            ],
+        });
+        self.admin("POST", "/resources", &resource).ok();
+    }
+
+    /// Stores a policy in a set of its own, and gives what activates it.
+    pub fn policy(&self, name: &str, content: &str) -> PolicyVersion {
+        let policy = json!({"name": name, "content": content});
+        let version = self.admin("POST", "/policies", &policy).text("version_id");
+        let set = self
+            .admin("POST", "/policy-sets", &json!({"name": name}))
+            .text("id");
+        let manifest = json!({"manifest": [{"policy_version_id": version}]});
+        let path = format!("/policy-sets/{set}/versions");
+        let version = self.admin("POST", &path, &manifest).text("version_id");
+        PolicyVersion { set, version }
+    }
+
+    /// Puts a policy in force.
+    pub fn activate(&self, policy: &PolicyVersion) {
+        let path = format!("/policy-sets/{}/activate", policy.set);
+        let version = json!({"version_id": policy.version});
+        self.admin("POST", &path, &version).ok();
+    }
+
+    /// An application, the resource of all tests, and a policy that grants it both scopes.
+    pub fn govern(&self) -> Application {
+        let application = self.application("agent");
+        self.resource(mandates::RESOURCE, "/demo/");
+        let scopes = ["demo:read", "demo:write"];
+        let content = mandates::grants(&application.id, &[mandates::RESOURCE], &scopes);
+        self.activate(&self.policy("grants", &content));
+        application
+    }
+
+    /// A mandate by client secret.
+    pub fn mint(&self, application: &Application, scope: &str) -> String {
+        let fields = [
+            ("zone_id", self.id.as_str()),
+            ("application_id", &application.id),
+            ("client_secret", &application.secret),
+            ("resource", mandates::RESOURCE),
+            ("scope", scope),
+        ];
+        self.sts.token(&fields).text("access_token")
+    }
+
+    /// A gateway's token.
+    pub fn gateway_token(&self) -> String {
+        let made = self.admin("POST", "/gateways", &json!({"name": "edge"}));
+        made.text("token")
+    }
+
+    /// The configuration of a gateway of this zone that hears of news at once, and counts as cut off
+    /// after four seconds.
+    pub fn plugin(&self) -> Value {
+        json!({
+            "zone": self.slug,
+            "issuer": self.sts.issuer(),
+            "sts": {
+                "cluster": "caracal_sts",
+                "authority": "sts.internal",
+                "token_env": crate::gateway::TOKEN_VARIABLE,
+                "long_poll_seconds": 1,
+            },
+            "max_staleness_seconds": 4,
+            "resources": [{"identifier": mandates::RESOURCE, "path_prefix": "/demo/"}],
+        })
+    }
+
+    /// A gateway of this zone and an upstream behind it. It may not have heard of the STS yet.
+    pub fn site(&self, workers: u32) -> Site {
+        let upstream = Upstream::start();
+        let spec = GatewaySpec {
+            workers,
+            sts: Some(self.sts.address()),
+            token: Some(self.gateway_token()),
+            ..GatewaySpec::new(self.plugin(), upstream.address())
+        };
+        Site {
+            gateway: spec.start(),
+            upstream,
+        }
+    }
+}
+
+/// A version of a policy set.
+pub struct PolicyVersion {
+    set: String,
+    version: String,
+}
