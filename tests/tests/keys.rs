@@ -23,14 +23,6 @@ fn states(zone: &Zone<'_>) -> Vec<(String, String)> {
         .collect()
 }
 
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn three_rotations_in_a_row_under_load_refuse_nobody() {
     let sts = Sts::with_key_publish_lead(2);
