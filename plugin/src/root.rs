@@ -142,8 +142,13 @@ impl RootContext for Root {
             last_contact: 0,
             key_wish,
         })));
-        // A worker that comes back after a fault knows at once what the others know.
-        self.on_tick();
+        // A worker that comes back after a fault knows at once what the others know. It does not poll
+        // yet: the host tries a configuration in a VM that it then throws away, and the lease with it.
+        if let (Some(worker), Some(polling)) = (&self.worker, &mut self.polling)
+            && let Ok(mut worker) = worker.try_borrow_mut()
+        {
+            polling.follow(&mut worker, host::to_millis(host::now_nanos()));
+        }
         self.polling.is_none() || hostcalls::set_tick_period(TICK).is_ok()
     }
 

@@ -358,7 +358,11 @@ fn a_declaration_that_names_nothing_is_refused_at_its_place() {
 }
 
 mod contract {
-    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::{PolicyDecision, evaluate, json};
+    use serde_json::Value;
 
     const DATA: &str = r#"# caracal:data-document
 package caracal.authz

@@ -109,7 +109,7 @@ pub(super) struct DescriptionArgs {
 enum Enforcement {
     /// A call that no operation covers is refused
     Enforced,
-    /// Operations are not looked at
+    /// A call that no operation covers needs any scope of the resource
     TransportUniform,
 }
 
