@@ -41,7 +41,7 @@ result := object.union(allow, {"evaluation_status": "partial"}) if input.action.
 
 result := object.union(allow, {"decision": "perhaps"}) if input.action.path == "/demo/items/perhaps"
 
-# Two rules that contradict each other are an error, not a choice.
+# Two rules that contradict each other.
 result := allow if input.action.path == "/demo/items/contradiction"
 
 result := deny("no") if input.action.path == "/demo/items/contradiction"
@@ -87,9 +87,15 @@ fn no_result_is_a_no() {
 
 #[test]
 fn a_result_that_is_not_well_formed_and_complete_is_a_no() {
-    for case in ["true", "incomplete", "partial", "perhaps", "contradiction"] {
+    for case in ["true", "incomplete", "partial", "perhaps"] {
         SITE.refused(call(case), &denied("policy_eval_failed"));
     }
+}
+
+/// The evaluator has no result where two rules contradict each other; it never picks one.
+#[test]
+fn rules_that_contradict_each_other_are_a_no() {
+    SITE.refused(call("contradiction"), &denied("policy_undefined"));
 }
 
 #[test]
