@@ -331,6 +331,11 @@ impl Polling {
             200 => match self.open(worker, answer) {
                 Ok(bundle) => {
                     self.cells.bundle.write(&answer.body);
+                    // The cell of the keys always holds the newest, wherever they came from: followers
+                    // read it last.
+                    if let Ok(keys) = serde_json::to_vec(&bundle.keys) {
+                        self.cells.keys.write(&keys);
+                    }
                     self.cells.etag.write(answer.etag.as_bytes());
                     self.announce();
                     self.apply(worker, bundle);
