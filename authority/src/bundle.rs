@@ -1,5 +1,8 @@
 //! The bundle: all that a gateway needs to decide on a zone's requests without asking the STS.
 
+#[cfg(test)]
+mod tests;
+
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -1,6 +1,9 @@
 //! The decision on a request: who calls, for what, and whether the policy lets it. Deny is the
 //! default; an [`Allow`](Decision::Allow) is reached only by passing every check.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::{

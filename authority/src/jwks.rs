@@ -1,5 +1,8 @@
 //! JSON Web Key Sets (RFC 7517): as published, and as a verifier holds them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use base64ct::{Base64UrlUnpadded, Encoding};

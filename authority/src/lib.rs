@@ -9,6 +9,8 @@ pub mod binding;
 pub mod bundle;
 pub mod decision;
 pub mod ids;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod interop;
 pub mod jwks;
 pub mod key;
 pub mod mandate;
@@ -18,6 +20,8 @@ pub mod refusal;
 pub mod resource;
 pub mod signature;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
 pub mod time;
 
 // Named so that its `std` feature reaches regorus, which serialises bytecode with it.

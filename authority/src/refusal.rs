@@ -408,3 +408,72 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_code_of_its_own() {
+        let all = Reason::all();
+        let codes: BTreeSet<&str> = all.iter().map(Reason::code).collect();
+        assert_eq!(codes.len(), all.len());
+        for code in codes {
+            assert!(
+                code.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_goes_with_its_errors() {
+        for reason in Reason::all() {
+            let errors: &[&str] = match reason.status() {
+                400 => &["invalid_request"],
+                401 => &["invalid_token"],
+                403 => &["access_denied", "insufficient_scope"],
+                503 => &["temporarily_unavailable"],
+                other => panic!("{reason:?} has the status {other}"),
+            };
+            assert!(errors.contains(&reason.error()), "{reason:?}");
+            let refusal = Refusal::from(reason);
+            assert!(!refusal.description().is_empty(), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_policy_names_its_reason_but_no_time_series() {
+        let own = Reason::PolicyDenied("too_late".to_owned());
+        assert_eq!((own.code(), own.metric()), ("too_late", "policy_denied"));
+        let refusal = Refusal::from(own);
+        assert_eq!(
+            refusal.to_string(),
+            "too_late: the policy denies this request"
+        );
+    }
+
+    #[test]
+    fn the_documentation_lists_every_reason_in_order() {
+        let page = include_str!("../../docs/reference/reasons.md");
+        let listed: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .take(Reason::all().len())
+            .collect();
+        let expected: Vec<String> = Reason::all()
+            .into_iter()
+            .map(|reason| {
+                let Face(code, status, error, description) = reason.face();
+                format!("| `{code}` | {status} | `{error}` | {description} |")
+            })
+            .collect();
+        assert_eq!(listed, expected);
+    }
+}

@@ -108,3 +108,127 @@ pub fn verify(
 fn signing_input(header: &str, body: &[u8]) -> String {
     format!("{header}.{}", Base64UrlUnpadded::encode_string(body))
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::testing::{KID, base64, key, keys, kid, raw_signature, zone_key};
+
+    const BODY: &[u8] = b"{\"any\": \"bytes\"}";
+
+    fn signed(header: &str) -> String {
+        let header = base64(header.as_bytes());
+        let signature = raw_signature(&signing_input(&header, BODY), &zone_key());
+        format!("{header}..{}", base64(&signature))
+    }
+
+    fn answer(signature: &str) -> Result<(), SignatureError> {
+        verify(Artifact::Bundle, BODY, signature, &keys())
+    }
+
+    #[test]
+    fn what_is_signed_verifies_and_only_so() {
+        let signature = sign(Artifact::Bundle, BODY, &kid(KID), &zone_key());
+        assert_eq!(answer(&signature), Ok(()));
+        assert_eq!(
+            verify(Artifact::Bundle, b"other", &signature, &keys()),
+            Err(SignatureError::Invalid)
+        );
+        let strangers = sign(Artifact::Bundle, BODY, &kid(KID), &key(2));
+        assert_eq!(answer(&strangers), Err(SignatureError::Invalid));
+        let (header, _) = signature.split_once("..").unwrap();
+        for damaged in [
+            String::new(),
+            base64(&[0; 64]),
+            base64(&[0xff; 64]),
+            base64(&[1; 63]),
+        ] {
+            let damaged = format!("{header}..{damaged}");
+            assert_eq!(answer(&damaged), Err(SignatureError::Invalid), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn the_header_says_alg_kid_and_typ_and_nothing_else() {
+        let wrong = SignatureError::WrongType {
+            expected: "caracal-bundle+jws",
+        };
+        let malformed = SignatureError::Malformed;
+        let unknown = |kid: &str| SignatureError::UnknownKey(kid.to_owned());
+        for (header, expected) in [
+            (
+                r#"{"alg":"ES256","kid":"key-1","typ":"caracal-bundle+jws"}"#,
+                Ok(()),
+            ),
+            (
+                r#"{"alg":"ES256","kid":"key-1","typ":"JWT"}"#,
+                Err(wrong.clone()),
+            ),
+            (
+                r#"{"alg":"none","kid":"key-1","typ":"caracal-bundle+jws"}"#,
+                Err(wrong.clone()),
+            ),
+            (
+                r#"{"alg":"HS256","kid":"key-1","typ":"caracal-bundle+jws"}"#,
+                Err(wrong),
+            ),
+            (
+                r#"{"alg":"ES256","kid":"key-2","typ":"caracal-bundle+jws"}"#,
+                Err(unknown("key-2")),
+            ),
+            (
+                r#"{"alg":"ES256","kid":"","typ":"caracal-bundle+jws"}"#,
+                Err(unknown("")),
+            ),
+            (
+                r#"{"alg":"ES256","typ":"caracal-bundle+jws"}"#,
+                Err(malformed.clone()),
+            ),
+            (r#"{"alg":"ES256","kid":"key-1"}"#, Err(malformed.clone())),
+            (
+                r#"{"kid":"key-1","typ":"caracal-bundle+jws"}"#,
+                Err(malformed.clone()),
+            ),
+            (
+                r#"{"alg":"ES256","kid":"key-1","typ":"caracal-bundle+jws","b64":false,"crit":["b64"]}"#,
+                Err(malformed.clone()),
+            ),
+            (
+                r#"{"alg":"ES256","kid":"key-1","typ":"caracal-bundle+jws","jku":"https://x"}"#,
+                Err(malformed.clone()),
+            ),
+            (
+                r#"{"alg":"ES256","alg":"ES256","kid":"key-1","typ":"caracal-bundle+jws"}"#,
+                Err(malformed.clone()),
+            ),
+            ("{}", Err(malformed.clone())),
+            ("", Err(malformed)),
+        ] {
+            assert_eq!(answer(&signed(header)), expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_detached_jws_is_malformed() {
+        let good = sign(Artifact::Bundle, BODY, &kid(KID), &zone_key());
+        let attached = good.replace("..", &format!(".{}.", base64(BODY)));
+        for text in [
+            "",
+            ".",
+            "..",
+            "...",
+            "a..b..c",
+            "!..!",
+            &attached,
+            &good.replace("..", "..."),
+            &format!("{good}="),
+            &format!("{good} "),
+            &format!("{good}{}", "A".repeat(MAX_SIGNATURE_BYTES)),
+        ] {
+            assert_eq!(answer(text), Err(SignatureError::Malformed), "{text:?}");
+        }
+    }
+}

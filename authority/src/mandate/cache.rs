@@ -72,3 +72,54 @@ impl MandateCache {
         self.young.insert(text, mandate);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::testing::{token, verified};
+
+    fn mandate(name: &str) -> (String, Arc<Mandate>) {
+        let token = token(json!({"jti": name}));
+        let mandate = Arc::new(verified(&token).unwrap());
+        (token, mandate)
+    }
+
+    #[test]
+    fn what_was_kept_is_found_by_its_exact_text() {
+        let mut cache = MandateCache::new(10);
+        let (token, kept) = mandate("a");
+        cache.insert(&token, Arc::clone(&kept));
+        assert!(Arc::ptr_eq(&cache.get(&token).unwrap(), &kept));
+        assert!(cache.get(&token[1..]).is_none() && cache.get("").is_none());
+        cache.remove(&token);
+        assert!(cache.get(&token).is_none() && cache.is_empty());
+    }
+
+    #[test]
+    fn it_never_holds_more_than_it_may_and_keeps_what_is_used() {
+        let (_, any) = mandate("any");
+        for capacity in [0, 1, 2, 3, 10, 100] {
+            let mut cache = MandateCache::new(capacity);
+            for number in 0..1000 {
+                cache.insert(&format!("cold-{number}"), Arc::clone(&any));
+                assert!(cache.len() <= capacity, "{} of {capacity}", cache.len());
+            }
+        }
+        let mut cache = MandateCache::new(20);
+        cache.insert("hot", Arc::clone(&any));
+        for number in 0..1000 {
+            cache.insert(&format!("cold-{number}"), Arc::clone(&any));
+            if number % 5 == 0 {
+                assert!(cache.get("hot").is_some(), "lost after {number}");
+            }
+            assert!(cache.len() <= 20);
+        }
+        assert!(cache.get("cold-0").is_none(), "what nobody uses goes");
+        cache.clear();
+        assert!(cache.is_empty() && cache.get("hot").is_none());
+    }
+}

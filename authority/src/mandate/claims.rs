@@ -1,5 +1,8 @@
 //! The claims of a mandate, as minted and as read.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{

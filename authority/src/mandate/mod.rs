@@ -121,7 +121,8 @@ pub fn verify(
     now: Timestamp,
 ) -> Result<Mandate, Refusal> {
     let payload = authenticate(token, keys)?;
-    let raw: RawClaims = serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
+    let raw: RawClaims =
+        serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
     if let (Some(exp), Some(iat)) = (raw.exp, raw.iat) {
         check_times(exp, iat, raw.nbf, now)?;
     }

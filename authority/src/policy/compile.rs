@@ -154,8 +154,8 @@ pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
     engine
         .compile_with_entrypoint(&Rc::from(ENTRY_POINT))
         .map_err(|error| placed(modules, &error.to_string()))?;
-    let program = assemble(&mut guarded(&mut engine, modules)?)
-        .map_err(|report| placed(modules, &report))?;
+    let program =
+        assemble(&mut guarded(&mut engine, modules)?).map_err(|report| placed(modules, &report))?;
     Ok(Compiled {
         program,
         kind,

@@ -1,0 +1,115 @@
+//! Policy documents held against the schemas that they were published with.
+
+use serde_json::{Value, json};
+
+use crate::{
+    path::NormalPath,
+    policy::{
+        PolicyDecision, PolicyResult,
+        input::{Call, Exchange, PolicyInput},
+    },
+    resource::Resource,
+    testing::*,
+};
+
+const INPUT_SCHEMA: &str =
+    include_str!("../testdata/interop/schemas/caracal-policy-input-2026-05-20.schema.json");
+const RESULT_SCHEMA: &str =
+    include_str!("../testdata/interop/schemas/caracal-policy-result-2026-05-20.schema.json");
+
+/// Mandates of every make: bare, of a session, and delegated within one.
+fn mandates() -> Vec<String> {
+    let session = json!({
+        "agent_session_id": "s2",
+        "session_path": ["s1", "s2"],
+        "labels": ["nightly"],
+    });
+    let mut delegated = session.clone();
+    for (claim, value) in [
+        ("delegation_edge_id", json!("d1")),
+        ("source_session_id", json!("s1")),
+        ("target_session_id", json!("s2")),
+        ("delegation_path", json!(["d1"])),
+        ("hop_count", json!(1)),
+    ] {
+        delegated[claim] = value;
+    }
+    [json!({}), session, delegated].map(token).to_vec()
+}
+
+#[test]
+fn what_a_policy_is_given_fits_the_published_schema() {
+    let validator = validator(INPUT_SCHEMA);
+    let resource = Resource::new(demo_resource()).unwrap();
+    let path = NormalPath::parse("/demo/items/7").unwrap();
+    let requested = ["read".to_owned()];
+    let exchange = Exchange {
+        client_id: APP,
+        zone_id: ZONE,
+        registration_method: "managed",
+        resource: &resource,
+        requested_scopes: &requested,
+        subject: None,
+        trace_id: None,
+    };
+    let document = PolicyInput::exchange(&exchange).to_json().unwrap();
+    assert_valid(&validator, &document);
+    let expected = json!({
+        "schema_version": "2026-05-20",
+        "principal": {"type": "Application", "id": APP, "zone_id": ZONE, "registration_method": "managed"},
+        "resource": {"type": "Resource", "id": "res-1", "identifier": DEMO, "scopes": ["read", "write"]},
+        "action": {"id": "TokenExchange"},
+        "context": {
+            "actor_claims": {"caracal_client_id": APP},
+            "challenge_resolved": false,
+            "requested_scopes": ["read"],
+        },
+    });
+    assert_eq!(document, expected);
+
+    for token in mandates() {
+        let mandate = verified(&token).unwrap();
+        let presented = PolicyInput::exchange(&Exchange {
+            subject: Some(&mandate),
+            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+            ..exchange
+        });
+        assert_valid(&validator, &presented.to_json().unwrap());
+        for operation in [resource.operation("GET", &path), None] {
+            let call = PolicyInput::call(&Call {
+                mandate: &mandate,
+                resource: &resource,
+                method: "GET",
+                path: &path,
+                host: "gateway.example.com",
+                operation,
+            });
+            let document = call.to_json().unwrap();
+            assert_valid(&validator, &document);
+            assert_eq!(document["action"]["id"], "Request");
+            assert_eq!(document["action"]["path"], "/demo/items/7");
+            assert_eq!(document["session"]["id"], "sid-1");
+            assert_eq!(document["context"]["subject_claims"]["scope"], "read");
+        }
+    }
+}
+
+#[test]
+fn the_published_input_is_one_that_a_policy_may_be_given() {
+    let fixture = include_str!("../testdata/interop/fixtures/policy-input.sts.valid.json");
+    let document: Value = serde_json::from_str(fixture).unwrap();
+    assert_valid(&validator(INPUT_SCHEMA), &document);
+    let input = PolicyInput::from_json(document.clone());
+    assert_eq!(input.to_json().unwrap(), document);
+}
+
+#[test]
+fn a_result_is_read_and_written_as_published() {
+    let validator = validator(RESULT_SCHEMA);
+    let fixture = include_str!("../testdata/interop/fixtures/policy-result.allow.valid.json");
+    let result: PolicyResult = serde_json::from_str(fixture).unwrap();
+    assert_eq!(result.decision, PolicyDecision::Allow);
+    let written = serde_json::to_value(&result).unwrap();
+    assert_valid(&validator, &written);
+    assert_eq!(written, serde_json::from_str::<Value>(fixture).unwrap());
+}

@@ -1,0 +1,129 @@
+//! Keys and signatures, held against every vector that Wycheproof has for ES256.
+
+use serde::Deserialize;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+use super::*;
+use crate::testing::*;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Vectors {
+    number_of_tests: usize,
+    test_groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    public_key: PublicKey,
+    tests: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct PublicKey {
+    uncompressed: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Vector {
+    tc_id: u32,
+    comment: String,
+    msg: String,
+    sig: String,
+    result: String,
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    assert_eq!(text.len() % 2, 0, "{text}");
+    (0..text.len())
+        .step_by(2)
+        .map(|place| u8::from_str_radix(&text[place..place + 2], 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_wycheproof_vector_gets_its_verdict() {
+    let vectors: Vectors = serde_json::from_str(include_str!(
+        "../../testdata/wycheproof/ecdsa_secp256r1_sha256_p1363_test.json"
+    ))
+    .unwrap();
+    let (mut run, mut valid) = (0, 0);
+    for group in &vectors.test_groups {
+        let point = unhex(&group.public_key.uncompressed);
+        assert_eq!((point.len(), point[0]), (65, 4));
+        let (x, y) = point[1..].split_at(32);
+        let key = VerifyingKey::from_coordinates(x.try_into().unwrap(), y.try_into().unwrap());
+        let key = key.unwrap();
+        for vector in &group.tests {
+            let expected = match vector.result.as_str() {
+                "valid" | "acceptable" => true,
+                "invalid" => false,
+                other => panic!("the verdict {other:?}"),
+            };
+            let verifies = key.verifies(&unhex(&vector.msg), &unhex(&vector.sig));
+            assert_eq!(verifies, expected, "{}: {}", vector.tc_id, vector.comment);
+            run += 1;
+            valid += usize::from(expected);
+        }
+    }
+    assert_eq!(run, vectors.number_of_tests);
+    assert_eq!((run, valid), (262, 173));
+}
+
+#[test]
+fn signatures_are_those_of_rfc_6979() {
+    // Appendix A.2.5, message "sample" with SHA-256.
+    let key = "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721";
+    let key = SigningKey::from_bytes(&unhex(key)).unwrap();
+    let (x, y) = key.verifying_key().coordinates();
+    assert_eq!(
+        x.to_vec(),
+        unhex("60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6")
+    );
+    assert_eq!(
+        y.to_vec(),
+        unhex("7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299")
+    );
+    let expected = unhex(concat!(
+        "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716",
+        "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8",
+    ));
+    assert_eq!(raw_signature("sample", &key).to_vec(), expected);
+    assert!(key.verifying_key().verifies(b"sample", &expected));
+}
+
+#[test]
+fn a_private_key_comes_back_from_its_bytes_and_shows_none_of_them() {
+    let key = key(7);
+    assert_eq!(*key.to_bytes(), [7; 32]);
+    assert_eq!(format!("{key:?}"), "SigningKey(..)");
+    let mut largest = ORDER;
+    largest[31] -= 1;
+    for scalar in [&largest, &[1; 32]] {
+        assert!(SigningKey::from_bytes(scalar).is_ok());
+    }
+    for bytes in [&[0; 32][..], &ORDER, &[0xff; 32], &[1; 31], &[1; 33], &[]] {
+        assert!(SigningKey::from_bytes(bytes).is_err(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_public_key_is_a_point_on_the_curve() {
+    let (x, y) = zone_key().verifying_key().coordinates();
+    let key = VerifyingKey::from_coordinates(&x, &y).unwrap();
+    assert_eq!(key, zone_key().verifying_key());
+    let mut off = y;
+    off[31] ^= 1;
+    for (x, y) in [
+        (x, off),
+        (y, x),
+        ([0; 32], [0; 32]),
+        ([0xff; 32], y),
+        (x, [0xff; 32]),
+    ] {
+        assert!(VerifyingKey::from_coordinates(&x, &y).is_err());
+    }
+}
