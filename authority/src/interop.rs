@@ -24,16 +24,16 @@ fn mandates() -> Vec<String> {
         "session_path": ["s1", "s2"],
         "labels": ["nightly"],
     });
-    let mut delegated = session.clone();
-    for (claim, value) in [
-        ("delegation_edge_id", json!("d1")),
-        ("source_session_id", json!("s1")),
-        ("target_session_id", json!("s2")),
-        ("delegation_path", json!(["d1"])),
-        ("hop_count", json!(1)),
-    ] {
-        delegated[claim] = value;
-    }
+    let delegated = json!({
+        "agent_session_id": "s2",
+        "session_path": ["s1", "s2"],
+        "labels": ["nightly"],
+        "delegation_edge_id": "d1",
+        "source_session_id": "s1",
+        "target_session_id": "s2",
+        "delegation_path": ["d1"],
+        "hop_count": 1,
+    });
     [json!({}), session, delegated].map(token).to_vec()
 }
 

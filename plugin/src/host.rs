@@ -58,7 +58,8 @@ impl SharedCell {
 
     /// Writes if nothing has changed since `token` was read. Whether it was written.
     pub(crate) fn replace(&self, value: &[u8], token: Option<u32>) -> bool {
-        // Without a token the host would write unconditionally; 0 stands for an empty cell.
+        // To the host 0 means unconditionally: two workers may both fill an empty cell. Whoever
+        // cares looks again.
         hostcalls::set_shared_data(&self.0, Some(value), Some(token.unwrap_or(0))).is_ok()
     }
 
@@ -68,7 +69,8 @@ impl SharedCell {
             let (current, token) = self.read();
             let next = current.as_deref().and_then(decode_number).unwrap_or(0) + 1;
             if token.is_none() {
-                // The first write cannot be compared with anything; write a start to compare with.
+                // The first write cannot be compared with anything, so it is of a start. Envoy
+                // configures one VM before the workers, and that one gets here alone.
                 self.write_number(0);
                 continue;
             }

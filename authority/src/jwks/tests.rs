@@ -53,7 +53,7 @@ fn keys_for_something_else_are_passed_over() {
         json!({"kty": "OKP", "crv": "Ed25519", "kid": KID, "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
     ] {
         assert!(
-            matches!(parse(&[other.clone()]), Err(JwksError::Empty)),
+            matches!(parse(std::slice::from_ref(&other)), Err(JwksError::Empty)),
             "{other}"
         );
         let set = parse(&[other.clone(), good.clone()]).unwrap();
@@ -69,7 +69,10 @@ fn keys_for_something_else_are_passed_over() {
         jwk(json!({"d": base64(&[1; 32]), "x5c": ["MIIB"]})),
     ] {
         assert!(
-            parse(&[usable.clone()]).unwrap().get(KID).is_some(),
+            parse(std::slice::from_ref(&usable))
+                .unwrap()
+                .get(KID)
+                .is_some(),
             "{usable}"
         );
     }

@@ -164,7 +164,7 @@ fn a_header_neither_brings_a_key_nor_changes_the_rules() {
     let intruder = serde_json::to_value(crate::jwks::Jwk::new(&kid(KID), &key(9).verifying_key()));
     let intruder = intruder.unwrap();
     for (name, value) in [
-        ("jwk", intruder.clone()),
+        ("jwk", intruder),
         ("jwk", json!(null)),
         ("jku", json!("https://evil.example/jwks.json")),
         ("x5u", json!("https://evil.example/cert.pem")),
