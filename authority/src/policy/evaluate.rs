@@ -125,7 +125,7 @@ pub enum EvalError {
     /// Over [`INSTRUCTION_LIMIT`].
     #[error("the policy exceeded its bound of {INSTRUCTION_LIMIT} instructions")]
     OverBound,
-    /// The evaluation itself failed: conflicting values, for example.
+    /// The evaluation itself failed.
     #[error("the policy failed: {0}")]
     Failed(String),
     /// A result of the wrong shape.
