@@ -33,6 +33,7 @@ pub struct GatewaySpec {
 /// A running gateway; it ends when this is dropped.
 pub struct Gateway {
     process: Process,
+    workers: u32,
     address: SocketAddr,
     admin: SocketAddr,
     _dir: tempfile::TempDir,
@@ -69,6 +70,7 @@ impl GatewaySpec {
         });
         Gateway {
             process,
+            workers: self.workers,
             address,
             admin,
             _dir: dir,
@@ -171,6 +173,11 @@ impl GatewaySpec {
 }
 
 impl Gateway {
+    /// Worker threads.
+    pub fn workers(&self) -> u32 {
+        self.workers
+    }
+
     /// Where clients call.
     pub fn address(&self) -> SocketAddr {
         self.address

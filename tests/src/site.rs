@@ -54,22 +54,41 @@ impl Site {
         busy.count()
     }
 
-    /// Sends requests until one reaches the upstream: for a gateway that has yet to hear something.
+    /// Sends requests until every worker lets one through: for a gateway that has yet to hear
+    /// something, which its workers do one after the other. Gives what arrived last.
     pub fn until_allowed(&self, request: impl Fn() -> Request) -> Arrival {
-        eventually(&format!("{} is allowed", request()), || {
-            let (response, arrival) = self.send(request());
-            arrival.filter(|_| response.status == 200)
+        eventually(&format!("every worker allows {}", request()), || {
+            let mut arrivals = self
+                .on_every_worker(&request)
+                .into_iter()
+                .map(|(response, arrival)| arrival.filter(|_| response.status == 200));
+            arrivals.try_fold(None, |_, arrival| Some(Some(arrival?)))?
         })
     }
 
-    /// Sends requests until one is refused in this way; those before it may be allowed.
+    /// Sends requests until every worker refuses one in this way; those before it may be allowed.
     pub fn until_refused(&self, request: impl Fn() -> Request, expected: &Expected) {
-        eventually(&format!("{} is refused: {}", request(), expected.2), || {
-            let (response, _) = self.send(request());
-            (response.status == expected.0 && response.json()["reason"] == expected.2.as_str())
-                .then_some(())
+        let what = format!("every worker refuses {}: {}", request(), expected.2);
+        eventually(&what, || {
+            let answers = self.on_every_worker(&request);
+            let refused = answers.iter().all(|(response, _)| {
+                response.status == expected.0 && response.json()["reason"] == expected.2.as_str()
+            });
+            refused.then_some(())
         });
         self.refused(request(), expected);
+    }
+
+    /// Sends a request to each worker, some more than once: connections that are open together are
+    /// shared out evenly, and two for each worker leave room for those that are just closing.
+    fn on_every_worker(&self, request: impl Fn() -> Request) -> Vec<(Response, Option<Arrival>)> {
+        let mut connections: Vec<Connection> = (0..2 * self.gateway.workers())
+            .map(|_| Connection::open(self.gateway.address()).unwrap())
+            .collect();
+        connections
+            .iter_mut()
+            .map(|connection| self.send_on(connection, request()))
+            .collect()
     }
 
     /// Sends a request that has to reach the upstream.

@@ -277,7 +277,7 @@ impl Zone<'_> {
                 "token_env": crate::gateway::TOKEN_VARIABLE,
                 "long_poll_seconds": 1,
             },
-            "max_staleness_seconds": 4,
+            "max_staleness_seconds": 6,
             "resources": [{"identifier": mandates::RESOURCE, "path_prefix": "/demo/"}],
         })
     }
