@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use regorus::{Engine, Rc, languages::rego::compiler::Compiler};
 use serde::{Deserialize, Serialize};
 
-use super::{ENTRY_POINT, PolicyError, definedness, lexical};
+use super::{
+    ENTRY_POINT, PolicyError,
+    contract::{CONTRACT, DATA_DOCUMENTS},
+    definedness, lexical,
+};
 use crate::bundle::content_sha256;
 
 /// The compiler and the bytecode it writes; a gateway runs what was compiled by the same.
@@ -17,35 +21,6 @@ pub const MAX_MODULES: usize = 256;
 
 /// The package that modules of a set live in.
 const PACKAGE: &str = "data.caracal.authz";
-/// What a data document may define.
-const DATA_DOCUMENTS: [&str; 6] = [
-    "app_ids",
-    "grants",
-    "confinement",
-    "restrict",
-    "risk",
-    "approval_tiers",
-];
-/// The decision contract, which decides for sets that bring data only.
-const CONTRACT: [(&str, &str); 4] = [
-    (
-        "contract/result.rego",
-        include_str!("../../../policies/contract/result.rego"),
-    ),
-    (
-        "contract/facts.rego",
-        include_str!("../../../policies/contract/facts.rego"),
-    ),
-    (
-        "contract/bootstrap.rego",
-        include_str!("../../../policies/contract/bootstrap.rego"),
-    ),
-    (
-        "contract/direct.rego",
-        include_str!("../../../policies/contract/direct.rego"),
-    ),
-];
-
 /// A Rego module: its name, for errors and evidence, and its text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
@@ -140,7 +115,7 @@ pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
         PolicyKind::Data
     };
     if kind == PolicyKind::Data {
-        for (name, source) in CONTRACT {
+        for &(name, source) in CONTRACT {
             engine
                 .add_policy(name.to_owned(), source.to_owned())
                 .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
@@ -175,7 +150,7 @@ fn assemble(engine: &mut Engine) -> Result<Vec<u8>, String> {
 
 /// The parsed modules of `engine` again, with their declarations guarded.
 fn guarded(engine: &mut Engine, modules: &[Module]) -> Result<Engine, Vec<PolicyError>> {
-    let contract = CONTRACT.into_iter();
+    let contract = CONTRACT.iter().copied();
     let texts = modules
         .iter()
         .map(|module| (module.name.as_str(), module.source.as_str()))

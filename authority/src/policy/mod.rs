@@ -1,6 +1,7 @@
 //! Policies: Rego compiled once to regorus bytecode, then evaluated on every decision.
 
 mod compile;
+mod contract;
 mod definedness;
 mod error;
 mod evaluate;
