@@ -1,5 +1,11 @@
 //! The world that tests live in: one zone with its keys, a resource, and mandates of every make.
 
+#[cfg(target_arch = "wasm32")]
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+#[cfg(not(target_arch = "wasm32"))]
+use std::{sync::LazyLock, time::Instant};
+
 use base64ct::{Base64UrlUnpadded, Encoding};
 use jwt_compact::{Algorithm, AlgorithmSignature};
 use serde_json::{Value, json};
@@ -28,6 +34,21 @@ pub(crate) const ORDER: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
+
+/// A clock for evaluations to be bounded by. wasm32 has none: there it counts how often it is read.
+pub(crate) fn use_clock() {
+    #[cfg(not(target_arch = "wasm32"))]
+    fn now() -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+    #[cfg(target_arch = "wasm32")]
+    fn now() -> Duration {
+        static READS: AtomicU64 = AtomicU64::new(0);
+        Duration::from_micros(READS.fetch_add(1, Ordering::Relaxed))
+    }
+    crate::policy::set_clock(now);
+}
 
 /// The zone's key.
 pub(crate) fn zone_key() -> SigningKey {

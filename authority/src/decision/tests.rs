@@ -69,6 +69,7 @@ fn snapshot_with(policy: Option<&str>) -> Snapshot {
         .push(open(UNBOUND, OperationEnforcement::Enforced));
     bundle.archived_applications = vec!["app-9".into()];
     let mut snapshot = Snapshot::from_bundle(bundle, bindings.unwrap()).unwrap();
+    use_clock();
     if let Some(source) = policy {
         let module = Module {
             name: "policy.rego".to_owned(),

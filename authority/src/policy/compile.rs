@@ -1,44 +1,35 @@
-//! From Rego text to bytecode, with every error placed.
+//! From a set of modules to a program, with every error placed.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
-use regorus::{Engine, Rc, languages::rego::compiler::Compiler};
+use regorus::{
+    Engine, PolicyLengthConfig, Rc, Value,
+    languages::rego::compiler::Compiler,
+    utils::limits::{ExecutionTimerConfig, monotonic_now},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ENTRY_POINT, PolicyError,
-    contract::{CONTRACT, DATA_DOCUMENTS},
-    definedness, lexical,
+    ENTRY_POINT, MAX_MODULES, Module, PolicyError, PolicyKind,
+    contract::CONTRACT,
+    definedness, dialect,
+    dialect::Text,
+    lexical,
+    module::{PACKAGE, Parsed, parse, rule_root},
+    program::{Code, Program},
+    rewrite::rewrite,
 };
 use crate::bundle::content_sha256;
 
-/// The compiler and the bytecode it writes; a gateway runs what was compiled by the same.
-pub const COMPILER: &str = "regorus-0.14.1/rvm-6";
-/// Largest module, in bytes.
-pub const MAX_MODULE_BYTES: usize = 256 * 1024;
-/// Most modules in a set.
-pub const MAX_MODULES: usize = 256;
+/// The compiler and the program it writes; a gateway runs what was compiled by the same.
+pub const COMPILER: &str = "regorus-0.14.1/rvm-6/caracal-1";
 
-/// The package that modules of a set live in.
-const PACKAGE: &str = "data.caracal.authz";
-/// A Rego module: its name, for errors and evidence, and its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Module {
-    /// Name, such as a file's.
-    pub name: String,
-    /// Rego v1 text.
-    pub source: String,
-}
-
-/// Who decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PolicyKind {
-    /// The decision contract, over data documents.
-    Data,
-    /// The user's own Rego.
-    Authored,
-}
+/// The package of the contract's rules that depend on data alone.
+const INDEX: &str = "data.caracal.index";
+/// Longest line: the parser's counter goes no further.
+const MAX_COLUMN: NonZeroU32 = NonZeroU32::new(1 << 20).unwrap();
+/// Longest that the data of a set may take to work out.
+const DATA_TIME_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A module's name and the SHA-256 of its text, hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +43,7 @@ pub struct ModuleDigest {
 /// A compiled set.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// Bytecode, for [`Policy::load`](super::Policy::load).
+    /// What [`Policy::load`](super::Policy::load) reads.
     pub program: Vec<u8>,
     /// Who decides.
     pub kind: PolicyKind,
@@ -60,86 +51,284 @@ pub struct Compiled {
     pub modules: Vec<ModuleDigest>,
     /// [`COMPILER`].
     pub compiler: String,
+    /// The constructs for which the set runs on the interpreter, placed. Without any, it is bytecode.
+    pub notes: Vec<PolicyError>,
 }
 
-/// Checks one module by itself: size, forbidden builtins, syntax, package, and for a data document
-/// that it holds data and nothing else.
-///
-/// # Errors
-/// All that is wrong with it, placed.
-pub fn check(module: &Module) -> Result<PolicyKind, Vec<PolicyError>> {
-    parse(&mut new_engine(), module).map(|parsed| parsed.kind)
-}
-
-/// Compiles a set of modules. If all of them are data documents, the decision contract joins them.
+/// Compiles a set of modules. If all of them are data documents, the decision contract decides.
 ///
 /// # Errors
 /// All that is wrong with the modules, or with their whole, placed.
 pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
-    if modules.is_empty() || modules.len() > MAX_MODULES {
-        let problem = format!(
-            "a policy set has 1 to {MAX_MODULES} modules, this one has {}",
-            modules.len()
-        );
-        return Err(vec![PolicyError::whole("set", problem)]);
-    }
-    let mut engine = new_engine();
-    let (mut authored, mut decides) = (false, false);
-    let mut errors = Vec::new();
-    let mut names = BTreeSet::new();
-    for module in modules {
-        if !names.insert(module.name.as_str()) {
-            errors.push(PolicyError::whole(
-                &module.name,
-                "two modules have this name",
-            ));
-        }
-        match parse(&mut engine, module) {
-            Ok(parsed) => {
-                authored |= parsed.kind == PolicyKind::Authored;
-                decides |= parsed.decides;
-            }
-            Err(more) => errors.extend(more),
-        }
-    }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let mut digests: Vec<_> = modules
-        .iter()
-        .map(|module| digest(&module.name, &module.source))
-        .collect();
-    let kind = if authored {
-        PolicyKind::Authored
-    } else {
-        PolicyKind::Data
-    };
-    if kind == PolicyKind::Data {
-        for &(name, source) in CONTRACT {
-            engine
-                .add_policy(name.to_owned(), source.to_owned())
-                .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
-            digests.push(digest(name, source));
-        }
-    } else if !decides {
-        let problem = format!("no module defines {ENTRY_POINT}, so there would be no decision");
-        return Err(vec![PolicyError::whole("set", problem)]);
-    }
-    // The user's own text first: its errors are at the places that the user knows.
-    engine
-        .compile_with_entrypoint(&Rc::from(ENTRY_POINT))
-        .map_err(|error| placed(modules, &error.to_string()))?;
-    let program =
-        assemble(&mut guarded(&mut engine, modules)?).map_err(|report| placed(modules, &report))?;
+    compile_for(modules, false)
+}
+
+/// The same, and for the interpreter also what could be bytecode.
+pub(super) fn compile_for(
+    modules: &[Module],
+    interpreter: bool,
+) -> Result<Compiled, Vec<PolicyError>> {
+    let mut set = Set::read(modules)?;
+    set.check()?;
+    let data = set.data()?;
+    let (code, notes) = set.code(interpreter)?;
+    let program = Program { data, code };
     Ok(Compiled {
-        program,
-        kind,
-        modules: digests,
+        program: program
+            .encode()
+            .map_err(|problem| vec![PolicyError::whole("set", problem)])?,
+        kind: set.kind,
+        modules: set.digests,
         compiler: COMPILER.to_owned(),
+        notes,
     })
 }
 
-fn assemble(engine: &mut Engine) -> Result<Vec<u8>, String> {
+/// An engine as every policy is read and run by: Rego v1; builtins that fail are undefined, as in OPA.
+pub(super) fn new_engine() -> Engine {
+    let mut engine = Engine::new();
+    engine.set_rego_v0(false);
+    engine.set_strict_builtin_errors(false);
+    engine.set_policy_length_config(PolicyLengthConfig {
+        max_col: MAX_COLUMN,
+        ..PolicyLengthConfig::default()
+    });
+    engine
+}
+
+/// A set that has been parsed.
+struct Set<'a> {
+    kind: PolicyKind,
+    /// The user's modules and the contract's.
+    engine: Engine,
+    /// Those that are Rego, in the engine's order.
+    members: Vec<Member<'a>>,
+    json: Vec<(&'a str, Value)>,
+    digests: Vec<ModuleDigest>,
+}
+
+struct Member<'a> {
+    name: &'a str,
+    source: &'a str,
+    /// Whether it decides, rather than being worked out when the set is compiled.
+    runs: bool,
+}
+
+impl<'a> Set<'a> {
+    fn read(modules: &'a [Module]) -> Result<Self, Vec<PolicyError>> {
+        let whole = |problem: String| vec![PolicyError::whole("set", problem)];
+        if modules.is_empty() || modules.len() > MAX_MODULES {
+            return Err(whole(format!(
+                "a policy set has 1 to {MAX_MODULES} modules, this one has {}",
+                modules.len()
+            )));
+        }
+        let mut set = Self {
+            kind: PolicyKind::Data,
+            engine: new_engine(),
+            members: Vec::new(),
+            json: Vec::new(),
+            digests: Vec::new(),
+        };
+        let (mut decided, mut errors) = (false, Vec::new());
+        let mut names = BTreeSet::new();
+        for module in modules {
+            if !names.insert(module.name.as_str()) {
+                let problem = "two modules have this name";
+                errors.push(PolicyError::whole(&module.name, problem));
+            }
+            match parse(&mut set.engine, module) {
+                Ok(Parsed::Json(value)) => set.json.push((&module.name, value)),
+                Ok(parsed) => {
+                    let runs = parsed.kind() == PolicyKind::Authored;
+                    if runs {
+                        set.kind = PolicyKind::Authored;
+                    }
+                    decided |= matches!(parsed, Parsed::Authored { decides: true });
+                    set.members.push(Member {
+                        name: &module.name,
+                        source: &module.source,
+                        runs,
+                    });
+                }
+                Err(more) => errors.extend(more),
+            }
+            set.digests.push(digest(&module.name, &module.source));
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        if set.kind == PolicyKind::Authored && !decided {
+            return Err(whole(format!(
+                "no module defines {ENTRY_POINT}, so there would be no decision"
+            )));
+        }
+        set.add_contract(modules)?;
+        Ok(set)
+    }
+
+    /// The contract decides over data; a policy of the user's own may call on its rules.
+    fn add_contract(&mut self, modules: &[Module]) -> Result<(), Vec<PolicyError>> {
+        let authored = self.kind == PolicyKind::Authored;
+        if authored
+            && !modules
+                .iter()
+                .any(|module| lexical::names_contract(&module.source))
+        {
+            return Ok(());
+        }
+        for &(name, source) in CONTRACT {
+            let mut probe = new_engine();
+            let package = probe
+                .add_policy(name.to_owned(), source.to_owned())
+                .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
+            if authored && package == PACKAGE {
+                continue;
+            }
+            self.engine
+                .add_policy(name.to_owned(), source.to_owned())
+                .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
+            self.members.push(Member {
+                name,
+                source,
+                runs: package != INDEX,
+            });
+            self.digests.push(digest(name, source));
+        }
+        Ok(())
+    }
+
+    /// What only the whole shows: names that nobody defines, types, rules that call themselves.
+    fn check(&mut self) -> Result<(), Vec<PolicyError>> {
+        for (name, value) in &self.json {
+            let result = self.engine.add_data(value.clone());
+            result.map_err(|error| vec![PolicyError::whole(name, error.to_string())])?;
+        }
+        let compiled = self.engine.compile_with_entrypoint(&Rc::from(ENTRY_POINT));
+        compiled
+            .map(drop)
+            .map_err(|error| self.placed(&error.to_string()))
+    }
+
+    /// What regorus reports, with the line as it was written.
+    fn placed(&self, report: &str) -> Vec<PolicyError> {
+        let first = self.members.first().map_or("set", |member| member.name);
+        let mut error = PolicyError::from_regorus(first, report);
+        if let Some(member) = self.members.iter().find(|member| member.name == error.file) {
+            let before = usize::try_from(error.line.saturating_sub(1)).unwrap_or(usize::MAX);
+            error.snippet = member.source.lines().nth(before).map(str::to_owned);
+        }
+        vec![error]
+    }
+
+    /// The data of the set: JSON documents as they are; data documents in Rego, and what the contract
+    /// derives from them, worked out once, so that a decision looks things up in it.
+    fn data(&mut self) -> Result<Value, Vec<PolicyError>> {
+        let mut paths = BTreeSet::new();
+        for (member, module) in self.members.iter().zip(self.engine.get_modules()) {
+            if !member.runs {
+                let package = dialect::package(module).join(".");
+                let roots = module.policy.iter().map(|rule| rule_root(rule));
+                paths.extend(roots.map(|root| format!("{package}.{root}")));
+            }
+        }
+        if monotonic_now().is_some() {
+            self.engine
+                .set_execution_timer_config(ExecutionTimerConfig {
+                    limit: DATA_TIME_LIMIT,
+                    check_interval: NonZeroU32::MIN,
+                });
+        }
+        let mut documents = new_engine();
+        documents
+            .add_data(self.engine.get_data())
+            .map_err(|error| self.placed(&error.to_string()))?;
+        for path in paths {
+            let value = self
+                .engine
+                .eval_rule(path.clone())
+                .map_err(|error| self.placed(&error.to_string()))?;
+            if value != Value::Undefined {
+                documents
+                    .add_data(at_path(&path, value))
+                    .map_err(|error| self.placed(&error.to_string()))?;
+            }
+        }
+        Ok(documents.get_data())
+    }
+
+    /// What runs, and why it does not run as bytecode.
+    fn code(&mut self, interpreter: bool) -> Result<(Code, Vec<PolicyError>), Vec<PolicyError>> {
+        let base = self.engine.get_data();
+        let texts: Vec<Text<'_>> = self
+            .members
+            .iter()
+            .zip(self.engine.get_modules())
+            .map(|(member, module)| Text {
+                name: member.name,
+                source: member.source,
+                module,
+                runs: member.runs,
+            })
+            .collect();
+        let findings = dialect::examine(&texts, &base);
+        if !findings.refused.is_empty() {
+            return Err(findings.refused);
+        }
+        let mut modules = Vec::new();
+        for (text, edits) in texts
+            .iter()
+            .zip(findings.edits)
+            .filter(|(text, _)| text.runs)
+        {
+            modules.push(Module {
+                name: text.name.to_owned(),
+                source: rewrite(text.source, edits).map_err(|at| {
+                    vec![PolicyError::at(
+                        text.name,
+                        text.source,
+                        at,
+                        "cannot be changed here",
+                    )]
+                })?,
+            });
+        }
+        if interpreter || !findings.interpreted.is_empty() {
+            return Ok((Code::Text(modules), findings.interpreted));
+        }
+        match bytecode(&modules) {
+            Ok(bytecode) => Ok((Code::Bytecode(bytecode), Vec::new())),
+            Err(report) => Ok((Code::Text(modules), self.placed(&report))),
+        }
+    }
+}
+
+/// Bytecode that does what `modules` say; what it would miss is written into them first.
+fn bytecode(modules: &[Module]) -> Result<Vec<u8>, String> {
+    let read = |modules: &[Module]| {
+        let mut engine = new_engine();
+        for Module { name, source } in modules {
+            engine
+                .add_policy(name.clone(), source.clone())
+                .map_err(|error| error.to_string())?;
+        }
+        Ok::<_, String>(engine)
+    };
+    let mut plain = read(modules)?;
+    let guarded: Result<Vec<Module>, String> = modules
+        .iter()
+        .zip(plain.get_modules())
+        .map(|(module, parsed)| {
+            let source = definedness::checks(&module.source, parsed)
+                .and_then(|checks| rewrite(&module.source, checks))
+                .map_err(|at| format!("{}: byte {at} cannot be checked", module.name))?;
+            Ok(Module {
+                name: module.name.clone(),
+                source,
+            })
+        })
+        .collect();
+    let mut engine = read(&guarded?)?;
     let policy = engine
         .compile_with_entrypoint(&Rc::from(ENTRY_POINT))
         .map_err(|error| error.to_string())?;
@@ -148,113 +337,20 @@ fn assemble(engine: &mut Engine) -> Result<Vec<u8>, String> {
     program.serialize_binary()
 }
 
-/// The parsed modules of `engine` again, with their declarations guarded.
-fn guarded(engine: &mut Engine, modules: &[Module]) -> Result<Engine, Vec<PolicyError>> {
-    let contract = CONTRACT.iter().copied();
-    let texts = modules
-        .iter()
-        .map(|module| (module.name.as_str(), module.source.as_str()))
-        .chain(contract);
-    let mut guarded = new_engine();
-    for ((name, source), parsed) in texts.zip(engine.get_modules()) {
-        let text = definedness::guard(source, parsed).map_err(|at| {
-            let problem = "this declaration names nothing; give its value a name, or leave := out";
-            vec![PolicyError::at(name, source, at, problem)]
-        })?;
-        guarded
-            .add_policy(name.to_owned(), text)
-            .map_err(|error| placed(modules, &error.to_string()))?;
-    }
-    Ok(guarded)
-}
-
-/// What regorus reports, with the line as the user wrote it.
-fn placed(modules: &[Module], report: &str) -> Vec<PolicyError> {
-    let first = modules.first().map_or("set", |module| module.name.as_str());
-    let mut error = PolicyError::from_regorus(first, report);
-    if let Some(module) = modules.iter().find(|module| module.name == error.file) {
-        let before = usize::try_from(error.line.saturating_sub(1)).unwrap_or(usize::MAX);
-        error.snippet = module.source.lines().nth(before).map(str::to_owned);
-    }
-    vec![error]
-}
-
-fn new_engine() -> Engine {
-    let mut engine = Engine::new();
-    engine.set_rego_v0(false);
-    engine
-}
-
-/// What a module turned out to be.
-struct Parsed {
-    kind: PolicyKind,
-    decides: bool,
-}
-
-fn parse(engine: &mut Engine, module: &Module) -> Result<Parsed, Vec<PolicyError>> {
-    let Module { name, source } = module;
-    if source.len() > MAX_MODULE_BYTES {
-        let problem = format!("{} bytes, {MAX_MODULE_BYTES} at most", source.len());
-        return Err(vec![PolicyError::whole(name, problem)]);
-    }
-    let forbidden = lexical::forbidden_builtins(name, source);
-    if !forbidden.is_empty() {
-        return Err(forbidden);
-    }
-    let package = engine
-        .add_policy(name.clone(), source.clone())
-        .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
-    let roots: BTreeSet<String> = engine
-        .get_modules()
-        .last()
-        .map(|parsed| parsed.policy.iter().map(|rule| rule_root(rule)).collect())
-        .unwrap_or_default();
-    if !lexical::is_data_document(source) {
-        let decides = package == PACKAGE && roots.contains("result");
-        return Ok(Parsed {
-            kind: PolicyKind::Authored,
-            decides,
-        });
-    }
-    if package != PACKAGE {
-        let problem = format!("a data document lives in package caracal.authz, not in {package}");
-        return Err(vec![PolicyError::whole(name, problem)]);
-    }
-    if roots.is_empty()
-        || !roots
-            .iter()
-            .all(|root| DATA_DOCUMENTS.contains(&root.as_str()))
-    {
-        let problem = format!(
-            "a data document defines one or more of {} and nothing else",
-            DATA_DOCUMENTS.join(", ")
-        );
-        return Err(vec![PolicyError::whole(name, problem)]);
-    }
-    Ok(Parsed {
-        kind: PolicyKind::Data,
-        decides: false,
-    })
-}
-
-/// The first component of the name that a rule defines.
-fn rule_root(rule: &regorus::unstable::Rule) -> String {
-    use regorus::unstable::{Expr, Rule, RuleHead};
-    let head = match rule {
-        Rule::Spec { head, .. } => match head {
-            RuleHead::Compr { refr, .. }
-            | RuleHead::Set { refr, .. }
-            | RuleHead::Func { refr, .. } => refr,
-        },
-        Rule::Default { refr, .. } => refr,
-    };
-    let mut expression = head.as_ref();
-    loop {
-        match expression {
-            Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => expression = refr.as_ref(),
-            other => return other.span().text().to_owned(),
-        }
-    }
+/// `value` at the place in `data` that `path` names.
+fn at_path(path: &str, value: Value) -> Value {
+    path.split('.')
+        .skip(1)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .fold(value, |value, name| {
+            let mut object = Value::new_object();
+            if let Ok(fields) = object.as_object_mut() {
+                fields.insert(Value::from(name), value);
+            }
+            object
+        })
 }
 
 fn digest(name: &str, source: &str) -> ModuleDigest {

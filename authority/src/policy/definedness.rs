@@ -10,11 +10,13 @@ use regorus::unstable::{
     AssignOp, Expr, Literal, LiteralStmt, Module, Query, Rule, RuleAssign, RuleHead,
 };
 
+use super::rewrite::Edit;
+
 /// Text to insert, and the byte before which it goes.
 type Insertion = (usize, String);
 
-/// `source` with a check after each declaration, or the byte of a declaration that cannot be checked.
-pub(super) fn guard(source: &str, module: &Module) -> Result<String, usize> {
+/// The checks that go into `source`, or the byte of a declaration that cannot be checked.
+pub(super) fn checks(source: &str, module: &Module) -> Result<Vec<Edit>, usize> {
     let mut guard = Guard {
         source,
         insertions: Vec::new(),
@@ -22,17 +24,8 @@ pub(super) fn guard(source: &str, module: &Module) -> Result<String, usize> {
     for rule in &module.policy {
         guard.rule(rule)?;
     }
-    let mut insertions = guard.insertions;
-    insertions.sort_by_key(|(at, _)| *at);
-    let mut guarded = String::with_capacity(source.len() + insertions.len() * 16);
-    let mut from = 0;
-    for (at, text) in insertions {
-        guarded.push_str(source.get(from..at).ok_or(at)?);
-        guarded.push_str(&text);
-        from = at;
-    }
-    guarded.push_str(source.get(from..).ok_or(from)?);
-    Ok(guarded)
+    let insertions = guard.insertions.into_iter();
+    Ok(insertions.map(|(at, text)| (at..at, text)).collect())
 }
 
 struct Guard<'a> {

@@ -49,6 +49,26 @@ impl PolicyError {
         }
     }
 
+    /// An error at a line and column that a parser counted, from 1.
+    pub(super) fn in_line(
+        file: &str,
+        source: &str,
+        line: usize,
+        column: usize,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: count(line),
+            column: count(column),
+            message: message.into(),
+            snippet: source
+                .lines()
+                .nth(line.saturating_sub(1))
+                .map(str::to_owned),
+        }
+    }
+
     /// Takes apart what regorus reports: `--> file:line:column`, the line with a caret, and
     /// `kind: message`.
     pub(super) fn from_regorus(default_file: &str, report: &str) -> Self {

@@ -1,62 +1,119 @@
-//! Evaluation: bytecode, an input document, and a result that is either well-formed or an error.
+//! Evaluation: a program, an input document, and a result that is either well-formed or an error.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use regorus::{
-    Value,
+    Engine, LimitError, Value,
     rvm::{
         RegoVM,
-        program::{DeserializationResult, Program},
+        program::{DeserializationResult, Program as Bytecode},
         vm::VmError,
     },
+    utils::limits::{ExecutionTimerConfig, TimeSource, set_time_source},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ENTRY_POINT, input::PolicyInput};
+use super::{
+    ENTRY_POINT,
+    input::PolicyInput,
+    program::{Code, Program},
+};
 
-/// Most instructions that one evaluation may run.
+/// Most instructions that one evaluation of bytecode may run.
 pub const INSTRUCTION_LIMIT: usize = 100_000;
+/// Longest that one evaluation may take, on either machine.
+pub const TIME_LIMIT: Duration = Duration::from_millis(100);
 
-/// Why bytecode cannot be used.
+/// Steps between two looks at the clock: where each step is small, and where one may be a regular
+/// expression over all of a request.
+const SMALL_STEPS: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
+const LARGE_STEPS: NonZeroU32 = NonZeroU32::new(32).unwrap();
+/// Builtins that can take long by themselves.
+const LARGE: [&str; 6] = ["regex.", "glob.", "graph.", "json.", "object.", "sort"];
+
+/// Gives evaluations a clock to be bounded by. This library has none of its own. The first call
+/// counts; later ones change nothing.
+pub fn set_clock(now: fn() -> Duration) {
+    struct Clock(fn() -> Duration);
+    impl TimeSource for Clock {
+        fn now(&self) -> Option<Duration> {
+            Some(self.0())
+        }
+    }
+    static CLOCK: OnceLock<Clock> = OnceLock::new();
+    // The only error is that there is a clock already.
+    let _ = set_time_source(CLOCK.get_or_init(|| Clock(now)));
+}
+
+/// Why a program cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// Damaged, or of another compiler.
-    #[error("the policy's bytecode is not one that this version runs: {0}")]
+    #[error("the policy's program is not one that this version runs: {0}")]
     Unusable(String),
     /// Without the entry point.
-    #[error("the policy's bytecode has no {ENTRY_POINT}")]
+    #[error("the policy's program has no {ENTRY_POINT}")]
     NoEntryPoint,
+    /// Nothing would bound what the interpreter does.
+    #[error("no clock has been set, so that nothing bounds the policy")]
+    NoClock,
 }
 
 /// A policy, ready to be evaluated by any number of [`Evaluator`]s.
 #[derive(Clone)]
-pub struct Policy(Arc<Program>);
+pub struct Policy(Arc<Loaded>);
+
+enum Loaded {
+    Bytecode { program: Arc<Bytecode>, data: Value },
+    Interpreter(Box<Engine>),
+}
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Policy({} instructions)", self.0.instructions.len())
+        match self.0.as_ref() {
+            Loaded::Bytecode { program, .. } => {
+                write!(f, "Policy({} instructions)", program.instructions.len())
+            }
+            Loaded::Interpreter(_) => write!(f, "Policy(interpreted)"),
+        }
     }
 }
 
 impl Policy {
-    /// Reads bytecode.
+    /// Reads what the compiler wrote.
     ///
     /// # Errors
     /// Every variant of [`LoadError`].
     pub fn load(program: &[u8]) -> Result<Self, LoadError> {
-        let program = match Program::deserialize_binary(program).map_err(LoadError::Unusable)? {
-            DeserializationResult::Complete(program) => program,
-            DeserializationResult::Partial(_) => {
-                return Err(LoadError::Unusable(
-                    "written by another version of the compiler".to_owned(),
-                ));
+        let Program { data, code } = Program::decode(program)?;
+        let loaded = match code {
+            Code::Bytecode(bytecode) => Loaded::Bytecode {
+                program: Arc::new(read_bytecode(&bytecode)?),
+                data,
+            },
+            Code::Text(modules) => {
+                if regorus::utils::limits::monotonic_now().is_none() {
+                    return Err(LoadError::NoClock);
+                }
+                let mut engine = super::compile::new_engine();
+                engine.set_execution_timer_config(timer(LARGE_STEPS));
+                let read = || {
+                    for module in modules {
+                        engine.add_policy(module.name, module.source)?;
+                    }
+                    engine.add_data(data)?;
+                    engine.compile_with_entrypoint(&regorus::Rc::from(ENTRY_POINT))
+                };
+                read().map_err(|error| LoadError::Unusable(error.to_string()))?;
+                Loaded::Interpreter(Box::new(engine))
             }
         };
-        program.validate_limits().map_err(LoadError::Unusable)?;
-        if program.get_entry_point(ENTRY_POINT).is_none() {
-            return Err(LoadError::NoEntryPoint);
-        }
-        Ok(Self(Arc::new(program)))
+        Ok(Self(Arc::new(loaded)))
     }
 
     /// A machine of its own for this policy. Keep it: it is made once and used for many decisions.
@@ -67,15 +124,49 @@ impl Policy {
         }
     }
 
-    fn machine(&self) -> RegoVM {
-        let mut machine = RegoVM::new();
-        machine.load_program(Arc::clone(&self.0));
-        machine.set_max_instructions(INSTRUCTION_LIMIT);
-        // Without a base document, a reference to data that nothing defines would be null, not undefined.
-        // An empty one cannot conflict with any rule, the only error there is.
-        let _ = machine.set_data(Value::new_object());
-        machine
+    fn machine(&self) -> Machine {
+        match self.0.as_ref() {
+            Loaded::Interpreter(engine) => Machine::Interpreter(engine.clone()),
+            Loaded::Bytecode { program, data } => {
+                let mut machine = RegoVM::new();
+                machine.load_program(Arc::clone(program));
+                machine.set_max_instructions(INSTRUCTION_LIMIT);
+                let large = program
+                    .builtin_info_table
+                    .iter()
+                    .any(|builtin| LARGE.iter().any(|name| builtin.name.starts_with(name)));
+                let steps = if large { LARGE_STEPS } else { SMALL_STEPS };
+                machine.set_execution_timer_config(Some(timer(steps)));
+                // Without a base document, a reference to data that nothing defines would be null, not
+                // undefined. That no rule defines what is in it, the compiler has seen to.
+                let _ = machine.set_data(data.clone());
+                Machine::Bytecode(Box::new(machine))
+            }
+        }
     }
+}
+
+fn timer(check_interval: NonZeroU32) -> ExecutionTimerConfig {
+    ExecutionTimerConfig {
+        limit: TIME_LIMIT,
+        check_interval,
+    }
+}
+
+fn read_bytecode(bytecode: &[u8]) -> Result<Bytecode, LoadError> {
+    let program = match Bytecode::deserialize_binary(bytecode).map_err(LoadError::Unusable)? {
+        DeserializationResult::Complete(program) => program,
+        DeserializationResult::Partial(_) => {
+            return Err(LoadError::Unusable(
+                "written by another version of the compiler".to_owned(),
+            ));
+        }
+    };
+    program.validate_limits().map_err(LoadError::Unusable)?;
+    if program.get_entry_point(ENTRY_POINT).is_none() {
+        return Err(LoadError::NoEntryPoint);
+    }
+    Ok(program)
 }
 
 /// The verdict of a policy.
@@ -122,8 +213,11 @@ pub enum EvalError {
     /// No rule for `result` applies to the input.
     #[error("the policy has no result for this input")]
     Undefined,
-    /// Over [`INSTRUCTION_LIMIT`].
-    #[error("the policy exceeded its bound of {INSTRUCTION_LIMIT} instructions")]
+    /// Over [`INSTRUCTION_LIMIT`] or [`TIME_LIMIT`].
+    #[error(
+        "the policy exceeded its bound of {INSTRUCTION_LIMIT} instructions or {} ms",
+        TIME_LIMIT.as_millis()
+    )]
     OverBound,
     /// The evaluation itself failed.
     #[error("the policy failed: {0}")]
@@ -136,7 +230,12 @@ pub enum EvalError {
 /// Evaluates one policy, over and over.
 pub struct Evaluator {
     policy: Policy,
-    machine: RegoVM,
+    machine: Machine,
+}
+
+enum Machine {
+    Bytecode(Box<RegoVM>),
+    Interpreter(Box<Engine>),
 }
 
 impl fmt::Debug for Evaluator {
@@ -151,19 +250,51 @@ impl Evaluator {
     /// # Errors
     /// Every variant of [`EvalError`]; each of them is a denial.
     pub fn evaluate(&mut self, input: &PolicyInput) -> Result<PolicyResult, EvalError> {
-        self.machine.set_input(input.document().clone());
-        match self.machine.execute_entry_point_by_name(ENTRY_POINT) {
-            Ok(Value::Undefined) => Err(EvalError::Undefined),
-            Ok(value) => read_result(&value),
-            Err(error) => {
-                // What an aborted run leaves behind must not reach the next decision.
-                self.machine = self.policy.machine();
-                Err(match error {
-                    VmError::InstructionLimitExceeded { .. } => EvalError::OverBound,
-                    other => EvalError::Failed(other.to_string()),
-                })
-            }
+        match self.value(input.document().clone())? {
+            Value::Undefined => Err(EvalError::Undefined),
+            value => read_result(&value),
         }
+    }
+
+    /// What the entry point is on `input`.
+    pub(super) fn value(&mut self, input: Value) -> Result<Value, EvalError> {
+        let value = match &mut self.machine {
+            Machine::Bytecode(machine) => {
+                machine.set_input(input);
+                machine
+                    .execute_entry_point_by_name(ENTRY_POINT)
+                    .map_err(EvalError::from)
+            }
+            Machine::Interpreter(engine) => {
+                engine.set_input(input);
+                engine
+                    .eval_rule(ENTRY_POINT.to_owned())
+                    .map_err(|error| interpreter_error(&error))
+            }
+        };
+        if value.is_err() {
+            // What an aborted run leaves behind must not reach the next decision.
+            self.machine = self.policy.machine();
+        }
+        value
+    }
+}
+
+impl From<VmError> for EvalError {
+    fn from(error: VmError) -> Self {
+        match error {
+            VmError::InstructionLimitExceeded { .. } | VmError::TimeLimitExceeded { .. } => {
+                Self::OverBound
+            }
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+fn interpreter_error(error: &anyhow::Error) -> EvalError {
+    match error.downcast_ref::<LimitError>() {
+        Some(LimitError::TimeLimitExceeded { .. }) => EvalError::OverBound,
+        _ => EvalError::Failed(error.to_string()),
     }
 }
 

@@ -46,7 +46,29 @@ pub(super) fn forbidden_builtins(file: &str, source: &str) -> Vec<PolicyError> {
     errors
 }
 
-/// The dotted names in `source` with their byte offsets, comments and strings left out.
+/// Where `source` looks at the input document.
+pub(super) fn input(source: &str) -> Option<usize> {
+    let mut words = words(source).into_iter();
+    words
+        .find(|(_, word)| *word == "input" || word.starts_with("input."))
+        .map(|(at, _)| at)
+}
+
+/// Whether `source` calls on the decision contract.
+pub(super) fn names_contract(source: &str) -> bool {
+    let own = ["data.caracal.contract", "data.caracal.index"];
+    words(source)
+        .iter()
+        .any(|(_, word)| own.iter().any(|package| word.starts_with(package)))
+}
+
+/// Where a string with `$` before it begins.
+pub(super) fn interpolation(source: &str) -> Option<usize> {
+    let mut words = words(source).into_iter();
+    words.find(|(_, word)| *word == "$").map(|(at, _)| at)
+}
+
+/// The dotted names in `source`, and `$` before strings, with their byte offsets, comments and strings left out.
 fn words(source: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     let mut characters = source.char_indices().peekable();
@@ -62,6 +84,9 @@ fn words(source: &str) -> Vec<(usize, &str)> {
                         _ => {}
                     }
                 }
+            }
+            '$' if matches!(characters.peek(), Some((_, '"' | '`'))) => {
+                words.extend(source.get(start..=start).map(|word| (start, word)));
             }
             _ if character.is_alphabetic() || character == '_' => {
                 let mut end = start + character.len_utf8();

@@ -1,24 +1,33 @@
 //! Policies: Rego compiled once to regorus bytecode, then evaluated on every decision.
 
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod agreement;
+mod builtins;
 mod compile;
+#[cfg(test)]
+mod conformance;
 mod contract;
 mod definedness;
+mod dialect;
 mod error;
 mod evaluate;
 pub mod input;
 mod lexical;
+mod module;
+mod pattern;
+mod program;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
-    compile::{
-        COMPILER, Compiled, MAX_MODULE_BYTES, MAX_MODULES, Module, ModuleDigest, PolicyKind, check,
-        compile,
-    },
+    compile::{COMPILER, Compiled, ModuleDigest, compile},
     error::PolicyError,
     evaluate::{
         EvalError, Evaluator, INSTRUCTION_LIMIT, LoadError, Policy, PolicyDecision, PolicyResult,
+        TIME_LIMIT, set_clock,
     },
+    module::{MAX_MODULE_BYTES, MAX_MODULES, Module, PolicyKind, check},
 };
 
 /// What every policy defines, and the only thing that is asked of it.

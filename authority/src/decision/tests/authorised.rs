@@ -61,7 +61,7 @@ fn only_a_complete_yes_of_the_policy_is_a_yes() {
         ))
     };
     let complete = r#""evaluation_status": "complete", "diagnostics": []"#;
-    let endless = r#"r := numbers.range(1, 100)
+    let endless = r#"r := [d | some d in split("0123456789012345678901234567890123456789", "")]
         result := count([1 | some a in r; some b in r; some c in r; some d in r])"#;
     for (name, policy, reason) in [
         ("deny", result("deny", complete), own("policy_denied")),

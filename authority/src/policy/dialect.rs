@@ -1,0 +1,900 @@
+//! Which Rego is supported, and by which machine. Everything here is seen in the parsed text, so a user
+//! is told when a policy is written and not when it decides.
+//!
+//! regorus's bytecode machine is young: for some constructs its compiler has no code, for others the
+//! wrong code. Those that are listed here run on its interpreter, which passes OPA's own cases; what
+//! neither gets right is refused. `tests/` holds both machines against those cases and each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regorus::unstable::{
+    AssignOp, Expr, Import, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign, RuleBody,
+    RuleHead,
+};
+
+use super::{PolicyError, builtins, pattern, rewrite::Edit};
+
+/// A module: its name, its text, and what the parser made of it.
+pub(super) struct Text<'a> {
+    pub(super) name: &'a str,
+    pub(super) source: &'a str,
+    pub(super) module: &'a Module,
+    /// Whether it decides, rather than being worked out when the set is compiled.
+    pub(super) runs: bool,
+}
+
+/// What was found in a set of modules.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// What no machine runs as OPA does.
+    pub(super) refused: Vec<PolicyError>,
+    /// What only the interpreter runs as OPA does.
+    pub(super) interpreted: Vec<PolicyError>,
+    /// Changes to each of the modules, whatever the machine.
+    pub(super) edits: Vec<Vec<Edit>>,
+}
+
+/// A path such as `data.caracal.authz.result`, its components without quotes.
+type Path = Vec<String>;
+
+/// Looks through `texts`, which with the data documents `base` have to be the whole program.
+pub(super) fn examine(texts: &[Text<'_>], base: &regorus::Value) -> Findings {
+    let world = World::of(texts);
+    let mut findings = Findings::default();
+    for text in texts {
+        findings.edits.push(Vec::new());
+        let mut look = Look {
+            world: &world,
+            text,
+            package: package(text.module),
+            imports: text.module.imports.iter().filter_map(import).collect(),
+            scopes: Vec::new(),
+            bindable: Vec::new(),
+            in_comprehension: 0,
+            comprehensions: 0,
+            findings: &mut findings,
+        };
+        for rule in text
+            .module
+            .policy
+            .iter()
+            .filter(|rule| !is_test(text, rule))
+        {
+            look.rule(rule);
+        }
+    }
+    conflicts(texts, &mut findings);
+    overlaps(texts, base, &mut findings);
+    findings
+}
+
+/// The rules of the whole program.
+struct World {
+    /// Paths of rules; for functions, how many arguments they take.
+    rules: BTreeMap<Path, Option<usize>>,
+    /// Paths of rules that are data by the time that anything is decided.
+    documents: BTreeSet<Path>,
+}
+
+impl World {
+    fn of(texts: &[Text<'_>]) -> Self {
+        let (mut rules, mut documents) = (BTreeMap::new(), BTreeSet::new());
+        for text in texts {
+            for rule in &text.module.policy {
+                let (path, arity) = definition(text, rule);
+                if !text.runs {
+                    documents.insert(path);
+                    continue;
+                }
+                let known = rules.entry(path).or_insert(arity);
+                *known = known.or(arity);
+            }
+        }
+        Self { rules, documents }
+    }
+
+    /// Whether `path` is where rules are, rather than one of them or something inside one.
+    fn is_extent(&self, path: &[String]) -> bool {
+        let prefixes = (1..=path.len()).filter_map(|length| path.get(..length));
+        !prefixes.clone().any(|up| self.rules.contains_key(up))
+            && self
+                .rules
+                .range(path.to_vec()..)
+                .next()
+                .is_some_and(|(rule, _)| rule.starts_with(path))
+    }
+}
+
+/// Rules that could give one name two values: an error in OPA, which bytecode misses.
+fn conflicts(texts: &[Text<'_>], findings: &mut Findings) {
+    let mut definitions: BTreeMap<Path, Vec<(&Text<'_>, &Rule)>> = BTreeMap::new();
+    for text in texts.iter().filter(|text| text.runs) {
+        for rule in &text.module.policy {
+            if let Rule::Spec {
+                head: RuleHead::Compr { .. } | RuleHead::Func { .. },
+                ..
+            } = rule.as_ref()
+            {
+                let path = definition(text, rule).0;
+                definitions.entry(path).or_default().push((text, rule));
+            }
+        }
+    }
+    for rules in definitions.values() {
+        let values: BTreeSet<Option<String>> = rules
+            .iter()
+            .flat_map(|(_, rule)| values_of(rule))
+            .map(|value| value.map_or_else(|| Some(TRUE.to_owned()), constant))
+            .collect();
+        let agree = values.len() == 1 && !values.contains(&None);
+        if let Some((text, rule)) = rules.get(1)
+            && !agree
+        {
+            findings.interpreted.push(at(
+                text,
+                rule.span().start,
+                "a second definition, which could give another value than the first (else instead of it makes them one)",
+            ));
+        }
+    }
+}
+
+/// Rules where a document has data already: OPA refuses to load the two together.
+fn overlaps(texts: &[Text<'_>], base: &regorus::Value, findings: &mut Findings) {
+    for text in texts {
+        for rule in &text.module.policy {
+            let (path, _) = definition(text, rule);
+            let mut place = base;
+            for name in path.iter().skip(1) {
+                place = &place[name.as_str()];
+                if !matches!(place, regorus::Value::Object(_)) {
+                    break;
+                }
+            }
+            if *place != regorus::Value::Undefined {
+                let problem = format!("{} is defined here and by a JSON document", path.join("."));
+                let start = rule.span().start;
+                findings.refused.push(at(text, start, &problem));
+            }
+        }
+    }
+}
+
+/// Walks through one module.
+struct Look<'a, 'w> {
+    world: &'w World,
+    text: &'w Text<'a>,
+    package: Path,
+    imports: BTreeMap<&'w str, Path>,
+    /// Names that are declared around the place that is being looked at.
+    scopes: Vec<BTreeSet<&'w str>>,
+    /// Names that nobody declared, but that an index or a unification there can give values to.
+    bindable: Vec<BTreeSet<&'w str>>,
+    in_comprehension: usize,
+    comprehensions: usize,
+    findings: &'w mut Findings,
+}
+
+/// Whether something can be true in more than one way.
+type Iterates = bool;
+
+impl<'w> Look<'_, 'w> {
+    fn interpreted(&mut self, at_byte: u32, construct: &str) {
+        if self.text.runs {
+            let note = at(self.text, at_byte, construct);
+            self.findings.interpreted.push(note);
+        }
+    }
+
+    fn rule(&mut self, rule: &'w Rule) {
+        match rule {
+            Rule::Default {
+                refr, args, value, ..
+            } => {
+                let plain = matches!(refr.as_ref(), Expr::Var { .. });
+                if !plain && !args.is_empty() {
+                    let problem = "a default for a function whose name has more than one part";
+                    let note = at(self.text, refr.span().start, problem);
+                    self.findings.refused.push(note);
+                } else if !plain || !args.is_empty() {
+                    self.interpreted(refr.span().start, "a default for anything but a plain name");
+                } else if constant(value).is_none() {
+                    self.interpreted(value.span().start, "a default that has to be computed");
+                }
+                self.expr(value);
+            }
+            Rule::Spec { head, bodies, .. } => self.spec(head, bodies),
+        }
+    }
+
+    fn spec(&mut self, head: &'w RuleHead, bodies: &'w [RuleBody]) {
+        let (refr, assign, args): (_, Option<&RuleAssign>, &[_]) = match head {
+            RuleHead::Compr { refr, assign, .. } => (refr, assign.as_ref(), &[]),
+            RuleHead::Set { refr, .. } => (refr, None, &[]),
+            RuleHead::Func {
+                refr, args, assign, ..
+            } => (refr, assign.as_ref(), args),
+        };
+        if !matches!(refr.as_ref(), Expr::Var { .. }) {
+            self.interpreted(
+                refr.span().start,
+                "a rule whose name has more than one part, or a key",
+            );
+        }
+        let mut names = BTreeSet::new();
+        for argument in args {
+            match argument.as_ref() {
+                Expr::Var { span, .. } if span.text() != "_" && names.insert(span.text()) => {}
+                _ => self.interpreted(
+                    argument.span().start,
+                    "a parameter that is not a plain name",
+                ),
+            }
+            names.extend(declared(argument));
+        }
+        self.scopes.push(names);
+        let mut heads: Vec<&Expr> = assign.iter().map(|assign| assign.value.as_ref()).collect();
+        heads.push(refr);
+        if let RuleHead::Set { key: Some(key), .. } = head {
+            heads.push(key);
+        }
+        self.bindable.push(bindable(None, &heads));
+        if let RuleHead::Set { key: Some(key), .. } = head
+            && bodies.is_empty()
+        {
+            self.expr(key);
+        }
+        if bodies.is_empty()
+            && let Some(assign) = assign
+            && self.expr(&assign.value)
+        {
+            self.several_values(assign);
+        }
+        for (place, body) in bodies.iter().enumerate() {
+            let assign = value_of(assign, place, body);
+            self.enter(&body.query, &[]);
+            let mut iterates = self.statements(&body.query);
+            if let RuleHead::Set { key: Some(key), .. } = head {
+                self.expr(key);
+            }
+            if let Some(assign) = assign {
+                if place + 1 < bodies.len() && !self.surely_defined(&assign.value) {
+                    self.interpreted(
+                        assign.value.span().start,
+                        "a value before else that may be undefined (with := in its body, it has a name)",
+                    );
+                }
+                iterates |= self.expr(&assign.value);
+                if iterates && constant(&assign.value).is_none() {
+                    self.several_values(assign);
+                }
+            }
+            self.leave();
+        }
+        self.leave();
+    }
+
+    fn enter(&mut self, query: &'w Query, terms: &[&'w Expr]) {
+        let bindable = bindable(Some(query), terms);
+        let mut names = names_in(query);
+        for statement in &query.stmts {
+            if let Literal::SomeVars { vars, .. } = &statement.literal {
+                let bound = vars.iter().map(|name| name.text());
+                names.extend(bound.filter(|name| bindable.contains(name)));
+            }
+        }
+        self.scopes.push(names);
+        self.bindable.push(bindable);
+    }
+
+    fn leave(&mut self) {
+        self.scopes.pop();
+        self.bindable.pop();
+    }
+
+    fn several_values(&mut self, assign: &RuleAssign) {
+        self.interpreted(
+            assign.value.span().start,
+            "a value that an iteration could make in more than one way",
+        );
+    }
+
+    fn statements(&mut self, query: &'w Query) -> Iterates {
+        let mut iterates = false;
+        for statement in &query.stmts {
+            iterates |= self.statement(statement);
+        }
+        iterates
+    }
+
+    fn statement(&mut self, statement: &'w LiteralStmt) -> Iterates {
+        for with in &statement.with_mods {
+            self.interpreted(with.span.start, "with");
+            self.expr(&with.r#as);
+        }
+        match &statement.literal {
+            Literal::SomeVars { span, .. } => {
+                self.interpreted(span.start, "some without in");
+                true
+            }
+            Literal::SomeIn {
+                key,
+                value,
+                collection,
+                ..
+            } => {
+                for pattern in key.iter().chain([value]) {
+                    if !matches!(pattern.as_ref(), Expr::Var { .. }) {
+                        self.interpreted(pattern.span().start, "a pattern after some");
+                    }
+                }
+                self.expr(collection);
+                true
+            }
+            Literal::Expr { expr, .. } => self.expr(expr),
+            Literal::NotExpr { expr, span } => {
+                let comprehensions = self.comprehensions;
+                if self.expr(expr) {
+                    self.interpreted(span.start, "an iteration under not");
+                }
+                if self.comprehensions > comprehensions {
+                    self.interpreted(span.start, "a comprehension under not");
+                }
+                false
+            }
+            Literal::Every {
+                key,
+                value,
+                domain,
+                query,
+                ..
+            } => {
+                let iterates = self.expr(domain);
+                self.enter(query, &[]);
+                if let Some(names) = self.scopes.last_mut() {
+                    names.extend(key.iter().chain([value]).map(|name| name.text()));
+                }
+                if self.statements(query) {
+                    self.interpreted(query.span.start, "an iteration inside every");
+                }
+                self.leave();
+                iterates
+            }
+        }
+    }
+
+    fn exprs<'e>(&mut self, exprs: impl IntoIterator<Item = &'w Ref<Expr>> + 'e) -> Iterates {
+        exprs
+            .into_iter()
+            .fold(false, |iterates, expr| self.expr(expr) | iterates)
+    }
+
+    fn expr(&mut self, expr: &'w Expr) -> Iterates {
+        match expr {
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. } => false,
+            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.reference(expr),
+            Expr::Array { items, .. } | Expr::Set { items, .. } => self.exprs(items),
+            Expr::Object { fields, .. } => {
+                self.exprs(fields.iter().flat_map(|(_, key, value)| [key, value]))
+            }
+            Expr::ArrayCompr { term, query, .. } | Expr::SetCompr { term, query, .. } => {
+                self.comprehension(expr, query, &[term])
+            }
+            Expr::ObjectCompr {
+                key, value, query, ..
+            } => self.comprehension(expr, query, &[key, value]),
+            Expr::Call { fcn, params, .. } => self.call(fcn, params),
+            Expr::UnaryExpr { expr, .. } => self.expr(expr),
+            Expr::BinExpr { lhs, rhs, .. }
+            | Expr::BoolExpr { lhs, rhs, .. }
+            | Expr::ArithExpr { lhs, rhs, .. } => self.exprs([lhs, rhs]),
+            Expr::AssignExpr { op, lhs, rhs, .. } => {
+                match (op, lhs.as_ref()) {
+                    (AssignOp::ColEq, Expr::Var { span, .. }) if span.text() != "_" => {}
+                    (AssignOp::ColEq, _) => {
+                        self.interpreted(lhs.span().start, "a pattern on the left of :=");
+                    }
+                    (AssignOp::Eq, _) => {
+                        self.interpreted(
+                            lhs.span().start,
+                            "= (with == or := there is no unification)",
+                        );
+                        self.expr(lhs);
+                    }
+                }
+                self.expr(rhs)
+            }
+            Expr::Membership {
+                key,
+                value,
+                collection,
+                ..
+            } => self.exprs(key.iter().chain([value, collection])),
+        }
+    }
+
+    fn comprehension(
+        &mut self,
+        whole: &'w Expr,
+        query: &'w Query,
+        terms: &[&'w Ref<Expr>],
+    ) -> Iterates {
+        if self.in_comprehension > 0 {
+            self.interpreted(whole.span().start, "a comprehension inside another");
+        }
+        let first = query.stmts.first().map(|statement| &statement.literal);
+        if !matches!(first, Some(Literal::SomeIn { .. })) {
+            self.interpreted(
+                query.span.start,
+                "a comprehension that does not begin with some",
+            );
+        }
+        self.in_comprehension += 1;
+        self.comprehensions += 1;
+        let plain: Vec<&'w Expr> = terms.iter().map(|term| &***term).collect();
+        self.enter(query, &plain);
+        if let Some(term) = terms.iter().find(|term| !self.surely_defined(term)) {
+            let construct =
+                "a comprehension of what may be undefined (with := in its body, it has a name)";
+            self.interpreted(term.span().start, construct);
+        }
+        self.statements(query);
+        self.exprs(terms.iter().copied());
+        self.leave();
+        self.in_comprehension -= 1;
+        false
+    }
+
+    /// Whether a value cannot be undefined once the body before it is true: local names, and what is made
+    /// of them.
+    fn surely_defined(&self, value: &Expr) -> bool {
+        match value {
+            Expr::Var { span, .. } => self.is_local(span.text()),
+            Expr::Array { items, .. } | Expr::Set { items, .. } => {
+                items.iter().all(|item| self.surely_defined(item))
+            }
+            Expr::Object { fields, .. } => fields
+                .iter()
+                .all(|(_, key, value)| self.surely_defined(key) && self.surely_defined(value)),
+            other => constant(other).is_some(),
+        }
+    }
+
+    fn is_local(&self, name: &str) -> bool {
+        self.scopes.iter().any(|scope| scope.contains(name))
+    }
+
+    /// The full path that a name stands for, if it is not a local one.
+    fn resolve(&self, name: &str) -> Option<Path> {
+        if name == "data" || name == "input" {
+            return Some(vec![name.to_owned()]);
+        }
+        if let Some(path) = self.imports.get(name) {
+            return Some(path.clone());
+        }
+        let mut path = self.package.clone();
+        path.push(name.to_owned());
+        let known = self.world.rules.contains_key(&path)
+            || self.world.documents.contains(&path)
+            || self.world.is_extent(&path);
+        known.then_some(path)
+    }
+
+    fn reference(&mut self, expr: &'w Expr) -> Iterates {
+        let mut indices: Vec<&'w Expr> = Vec::new();
+        let mut root = expr;
+        loop {
+            match root {
+                Expr::RefDot { refr, .. } => root = refr,
+                Expr::RefBrack { refr, index, .. } => {
+                    indices.push(index);
+                    root = refr;
+                }
+                _ => break,
+            }
+        }
+        let mut iterates = false;
+        for &index in &indices {
+            iterates |= match index {
+                Expr::Var { span, .. } if span.text() == "_" => true,
+                other => self.expr(other),
+            };
+        }
+        let Expr::Var { span, .. } = root else {
+            return self.expr(root) | iterates;
+        };
+        if self.is_local(span.text()) {
+            return iterates;
+        }
+        let Some(mut path) = self.resolve(span.text()) else {
+            let name = span.text();
+            if name != "_" && !self.bindable.iter().any(|names| names.contains(name)) {
+                let problem = format!("{name} is unsafe: nothing gives it a value");
+                let note = at(self.text, span.start, &problem);
+                self.findings.refused.push(note);
+            }
+            let construct = match span.text() {
+                "_" => "_ outside of brackets",
+                _ => "a variable that is neither declared nor after some",
+            };
+            self.interpreted(span.start, construct);
+            return true;
+        };
+        // Its rule will be gone: what is left is data, which goes by its full name only.
+        if self.text.runs
+            && self.world.documents.contains(&path)
+            && path.last().is_some_and(|name| name == span.text())
+            && !self.imports.contains_key(span.text())
+            && let Some(edits) = self.findings.edits.last_mut()
+        {
+            let start = usize::try_from(span.start).unwrap_or(usize::MAX);
+            edits.push((start..start, format!("{}.", self.package.join("."))));
+        }
+        path.extend(static_path(expr).into_iter().skip(1));
+        if path.first().is_some_and(|root| root == "data") {
+            if self.world.is_extent(&path) {
+                self.interpreted(span.start, "a whole package as a document");
+            } else if matches!(self.world.rules.get(&path), Some(Some(_))) {
+                self.interpreted(span.start, "a function as a value");
+            }
+            if indices
+                .iter()
+                .any(|index| matches!(index, Expr::Number { .. }))
+            {
+                self.interpreted(span.start, "a number as a key of data");
+            }
+        }
+        iterates
+    }
+
+    fn call(&mut self, fcn: &'w Expr, params: &'w [Ref<Expr>]) -> Iterates {
+        let iterates = self.exprs(params);
+        let written = static_path(fcn);
+        let start = fcn.span().start;
+        let mut path = written.clone();
+        if let Some(root) = written.first()
+            && let Some(resolved) = self.resolve(root)
+        {
+            path = resolved;
+            path.extend(written.iter().skip(1).cloned());
+        }
+        if let Some(Some(arity)) = self.world.rules.get(&path) {
+            if *arity != params.len() {
+                self.interpreted(start, "a call with an argument for the result");
+            }
+            return iterates;
+        }
+        let name = written.join(".");
+        match builtins::support(&name) {
+            builtins::Support::Both(arity) if params.len() == arity => {}
+            builtins::Support::Both(arity) if params.len() == arity + 1 => {
+                self.interpreted(start, "a call with an argument for the result");
+            }
+            builtins::Support::Both(arity) => {
+                let problem = format!(
+                    "{name} takes {arity} argument{}, not {}",
+                    if arity == 1 { "" } else { "s" },
+                    params.len()
+                );
+                self.findings.refused.push(at(self.text, start, &problem));
+            }
+            builtins::Support::Interpreter => {
+                self.interpreted(start, &name);
+                return true;
+            }
+            builtins::Support::Refused(why) => {
+                let problem = format!("the builtin {name} is not supported: {why}");
+                self.findings.refused.push(at(self.text, start, &problem));
+            }
+            builtins::Support::Unknown => {
+                let problem = format!(
+                    "{name} is neither a function of these modules nor a builtin that Caracal has"
+                );
+                self.findings.refused.push(at(self.text, start, &problem));
+            }
+        }
+        if let Err(problem) = self.texts_of(&name, params) {
+            let problem = format!("{name}: {problem}");
+            self.findings.refused.push(at(self.text, start, &problem));
+        }
+        iterates
+    }
+
+    /// Checks the arguments that have to stand in the text.
+    fn texts_of(&mut self, name: &str, params: &[Ref<Expr>]) -> Result<(), String> {
+        let argument = |table: &[(&str, usize)]| {
+            let (_, place) = table.iter().find(|(known, _)| *known == name)?;
+            params.get(*place)
+        };
+        if let Some(format) = argument(&[("sprintf", 0)]) {
+            builtins::check_format(format)?;
+        }
+        if let Some(literal) = argument(&builtins::LITERAL)
+            && constant(literal).is_none()
+        {
+            return Err("this argument has to stand there as it is".to_owned());
+        }
+        if let Some(expr) = argument(&pattern::WITH_PATTERN) {
+            let pattern = pattern::translate(expr)?;
+            let quoted = serde_json::to_string(&pattern).map_err(|error| error.to_string())?;
+            let within = match expr.as_ref() {
+                Expr::RawString { .. } => pattern.as_str(),
+                _ => quoted
+                    .trim_start_matches('"')
+                    .strip_suffix('"')
+                    .unwrap_or(&pattern),
+            };
+            let span = expr.span();
+            let place = |byte: u32| usize::try_from(byte).unwrap_or(usize::MAX);
+            if let Some(edits) = self.findings.edits.last_mut()
+                && within != span.text()
+            {
+                edits.push((place(span.start)..place(span.end), within.to_owned()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The constant `true`, as [`constant`] writes it.
+const TRUE: &str = "true";
+
+fn at(text: &Text<'_>, byte: u32, message: &str) -> PolicyError {
+    let byte = usize::try_from(byte).unwrap_or(usize::MAX);
+    PolicyError::at(text.name, text.source, byte, message)
+}
+
+/// Whether only `caracal policy test` ever runs a rule.
+fn is_test(text: &Text<'_>, rule: &Rule) -> bool {
+    let (path, _) = definition(text, rule);
+    path.last()
+        .is_some_and(|name| name.starts_with("test_") || name.starts_with("todo_test_"))
+}
+
+/// The path that a rule is part of, and its number of arguments if it is a function.
+fn definition(text: &Text<'_>, rule: &Rule) -> (Path, Option<usize>) {
+    let (refr, arity) = match rule {
+        Rule::Default { refr, args, .. } => (refr, (!args.is_empty()).then_some(args.len())),
+        Rule::Spec { head, .. } => match head {
+            RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } => (refr, None),
+            RuleHead::Func { refr, args, .. } => (refr, Some(args.len())),
+        },
+    };
+    let mut path = package(text.module);
+    path.extend(static_path(refr));
+    (path, arity)
+}
+
+/// The path of a module's package.
+pub(super) fn package(module: &Module) -> Path {
+    let mut path = vec!["data".to_owned()];
+    path.extend(static_path(&module.package.refr));
+    path
+}
+
+/// The components of a reference up to the first that is not known from the text.
+fn static_path(expr: &Expr) -> Path {
+    let mut path = Path::new();
+    let mut rest = expr;
+    // From the last component to the first: what follows an unknown one is dropped.
+    loop {
+        match rest {
+            Expr::RefDot { refr, field, .. } => {
+                path.push(field.0.text().to_owned());
+                rest = refr;
+            }
+            Expr::RefBrack { refr, index, .. } => {
+                match index.as_ref() {
+                    Expr::String { span, .. } | Expr::RawString { span, .. } => {
+                        path.push(span.text().to_owned());
+                    }
+                    _ => path.clear(),
+                }
+                rest = refr;
+            }
+            Expr::Var { span, .. } => {
+                path.push(span.text().to_owned());
+                break;
+            }
+            _ => {
+                path.clear();
+                break;
+            }
+        }
+    }
+    path.reverse();
+    path
+}
+
+/// The name that an import brings, and what it stands for.
+fn import(import: &Import) -> Option<(&str, Path)> {
+    let path = static_path(&import.refr);
+    if !path
+        .first()
+        .is_some_and(|root| root == "data" || root == "input")
+    {
+        return None;
+    }
+    let name = match (&import.r#as, import.refr.as_ref()) {
+        (Some(name), _) => name.text(),
+        (None, Expr::RefDot { field, .. }) => field.0.text(),
+        (None, Expr::RefBrack { index, .. }) => index.span().text(),
+        (None, _) => return None,
+    };
+    Some((name, path))
+}
+
+/// The names that a body declares.
+fn names_in(query: &Query) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for statement in &query.stmts {
+        match &statement.literal {
+            Literal::SomeIn { key, value, .. } => {
+                for pattern in key.iter().chain([value]) {
+                    names.extend(declared(pattern));
+                }
+            }
+            Literal::Expr { expr, .. } => {
+                if let Expr::AssignExpr {
+                    op: AssignOp::ColEq,
+                    lhs,
+                    ..
+                } = expr.as_ref()
+                {
+                    names.extend(declared(lhs));
+                }
+            }
+            Literal::SomeVars { .. } | Literal::NotExpr { .. } | Literal::Every { .. } => {}
+        }
+    }
+    names
+}
+
+/// The names that an index, a unification or an argument for a result can give values to: in a body, and
+/// in what stands outside of it with its names.
+fn bindable<'a>(query: Option<&'a Query>, terms: &[&'a Expr]) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    let mut pending: Vec<&Expr> = terms.to_vec();
+    for statement in query.into_iter().flat_map(|query| &query.stmts) {
+        match &statement.literal {
+            Literal::SomeVars { .. } => {}
+            Literal::SomeIn {
+                key,
+                value,
+                collection,
+                ..
+            } => pending.extend(
+                key.iter()
+                    .chain([value, collection])
+                    .map(|expr| expr.as_ref()),
+            ),
+            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => pending.push(expr),
+            Literal::Every { domain, .. } => pending.push(domain),
+        }
+    }
+    while let Some(expr) = pending.pop() {
+        match expr {
+            Expr::RefBrack { refr, index, .. } => {
+                names.extend(declared(index));
+                pending.extend([refr.as_ref(), index.as_ref()]);
+            }
+            Expr::RefDot { refr, .. } => pending.push(refr),
+            Expr::AssignExpr { lhs, rhs, .. } => {
+                names.extend(declared(lhs));
+                names.extend(declared(rhs));
+                pending.extend([lhs.as_ref(), rhs.as_ref()]);
+            }
+            Expr::Call { params, .. } => {
+                if let Some(last) = params.last() {
+                    names.extend(declared(last));
+                }
+                pending.extend(params.iter().map(|expr| expr.as_ref()));
+            }
+            Expr::Array { items, .. } | Expr::Set { items, .. } => {
+                pending.extend(items.iter().map(|expr| expr.as_ref()));
+            }
+            Expr::Object { fields, .. } => pending.extend(
+                fields
+                    .iter()
+                    .flat_map(|(_, key, value)| [key.as_ref(), value.as_ref()]),
+            ),
+            Expr::BinExpr { lhs, rhs, .. }
+            | Expr::BoolExpr { lhs, rhs, .. }
+            | Expr::ArithExpr { lhs, rhs, .. } => pending.extend([lhs.as_ref(), rhs.as_ref()]),
+            Expr::UnaryExpr { expr, .. } => pending.push(expr),
+            Expr::Membership {
+                key,
+                value,
+                collection,
+                ..
+            } => pending.extend(
+                key.iter()
+                    .chain([value, collection])
+                    .map(|expr| expr.as_ref()),
+            ),
+            // These have names of their own, or none.
+            Expr::ArrayCompr { .. }
+            | Expr::SetCompr { .. }
+            | Expr::ObjectCompr { .. }
+            | Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. }
+            | Expr::Var { .. } => {}
+        }
+    }
+    names
+}
+
+/// The names in a pattern.
+fn declared(pattern: &Expr) -> Vec<&str> {
+    match pattern {
+        Expr::Var { span, .. } => vec![span.text()],
+        Expr::Array { items, .. } => items.iter().flat_map(|item| declared(item)).collect(),
+        Expr::Object { fields, .. } => fields
+            .iter()
+            .flat_map(|(_, _, value)| declared(value))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a rule's bodies give, in order; nothing where they give `true`.
+fn values_of(rule: &Rule) -> Vec<Option<&Expr>> {
+    let Rule::Spec { head, bodies, .. } = rule else {
+        return Vec::new();
+    };
+    let assign = match head {
+        RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref(),
+        RuleHead::Set { .. } => None,
+    };
+    if bodies.is_empty() {
+        return vec![assign.map(|assign| assign.value.as_ref())];
+    }
+    bodies
+        .iter()
+        .enumerate()
+        .map(|(place, body)| value_of(assign, place, body).map(|assign| assign.value.as_ref()))
+        .collect()
+}
+
+/// What the body at `place` gives: its own value, and the head's only to the first, not to an `else`.
+fn value_of<'a>(
+    head: Option<&'a RuleAssign>,
+    place: usize,
+    body: &'a RuleBody,
+) -> Option<&'a RuleAssign> {
+    body.assign.as_ref().or(head.filter(|_| place == 0))
+}
+
+/// A value that is known from the text, in one way of writing it.
+fn constant(expr: &Expr) -> Option<String> {
+    let list = |items: &[Ref<Expr>]| {
+        let items: Option<Vec<String>> = items.iter().map(|item| constant(item)).collect();
+        items.map(|items| items.join(","))
+    };
+    match expr {
+        Expr::String { span, .. } | Expr::RawString { span, .. } => {
+            Some(format!("{:?}", span.text()))
+        }
+        Expr::Number { span, .. } => Some(span.text().to_owned()),
+        Expr::Bool { span, .. } => Some(span.text().to_owned()),
+        Expr::Null { .. } => Some("null".to_owned()),
+        Expr::UnaryExpr { expr, .. } => constant(expr).map(|number| format!("-{number}")),
+        Expr::Array { items, .. } => list(items).map(|items| format!("[{items}]")),
+        Expr::Set { items, .. } => list(items).map(|items| format!("{{{items}}}")),
+        Expr::Object { fields, .. } => {
+            let fields: Option<Vec<String>> = fields
+                .iter()
+                .map(|(_, key, value)| Some(format!("{}:{}", constant(key)?, constant(value)?)))
+                .collect();
+            fields.map(|fields| format!("{{{}}}", fields.join(",")))
+        }
+        _ => None,
+    }
+}
