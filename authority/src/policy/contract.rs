@@ -9,22 +9,29 @@ pub(super) const DATA_DOCUMENTS: [&str; 6] = [
     "risk",
     "approval_tiers",
 ];
+
+macro_rules! contract_file {
+    ($name:literal) => {
+        (
+            concat!("contract/", $name),
+            include_str!(concat!("../../../policies/contract/", $name)),
+        )
+    };
+}
+
 /// The decision contract, which decides for sets that bring data only.
 pub(super) const CONTRACT: &[(&str, &str)] = &[
-    (
-        "contract/result.rego",
-        include_str!("../../../policies/contract/result.rego"),
-    ),
-    (
-        "contract/facts.rego",
-        include_str!("../../../policies/contract/facts.rego"),
-    ),
-    (
-        "contract/bootstrap.rego",
-        include_str!("../../../policies/contract/bootstrap.rego"),
-    ),
-    (
-        "contract/direct.rego",
-        include_str!("../../../policies/contract/direct.rego"),
-    ),
+    contract_file!("entry.rego"),
+    contract_file!("index.rego"),
+    contract_file!("forms.rego"),
+    contract_file!("facts.rego"),
+    contract_file!("bootstrap.rego"),
+    contract_file!("delegated.rego"),
+    contract_file!("workload.rego"),
+    contract_file!("use.rego"),
+    contract_file!("direct.rego"),
+    contract_file!("confinement.rego"),
+    contract_file!("risk.rego"),
+    contract_file!("reasons.rego"),
+    contract_file!("result.rego"),
 ];
