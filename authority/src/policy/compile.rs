@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ENTRY_POINT, PolicyError,
-    contract::{CONTRACT, DATA_DOCUMENTS},
+    contract::{self, ContractFile, DATA_DOCUMENTS},
     definedness, lexical,
 };
 use crate::bundle::content_sha256;
@@ -71,7 +71,8 @@ pub fn check(module: &Module) -> Result<PolicyKind, Vec<PolicyError>> {
     parse(&mut new_engine(), module).map(|parsed| parsed.kind)
 }
 
-/// Compiles a set of modules. If all of them are data documents, the decision contract joins them.
+/// Compiles a set of modules. If all of them are data documents, the decision contract joins them and
+/// decides; its rules also join a set that refers to them.
 ///
 /// # Errors
 /// All that is wrong with the modules, or with their whole, placed.
@@ -114,23 +115,23 @@ pub fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
     } else {
         PolicyKind::Data
     };
-    if kind == PolicyKind::Data {
-        for &(name, source) in CONTRACT {
-            engine
-                .add_policy(name.to_owned(), source.to_owned())
-                .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
-            digests.push(digest(name, source));
-        }
-    } else if !decides {
+    if kind == PolicyKind::Authored && !decides {
         let problem = format!("no module defines {ENTRY_POINT}, so there would be no decision");
         return Err(vec![PolicyError::whole("set", problem)]);
+    }
+    let contract = contract::joining(kind, modules);
+    for &(name, source) in &contract {
+        engine
+            .add_policy(name.to_owned(), source.to_owned())
+            .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
+        digests.push(digest(name, source));
     }
     // The user's own text first: its errors are at the places that the user knows.
     engine
         .compile_with_entrypoint(&Rc::from(ENTRY_POINT))
         .map_err(|error| placed(modules, &error.to_string()))?;
-    let program =
-        assemble(&mut guarded(&mut engine, modules)?).map_err(|report| placed(modules, &report))?;
+    let program = assemble(&mut guarded(&mut engine, modules, &contract)?)
+        .map_err(|report| placed(modules, &report))?;
     Ok(Compiled {
         program,
         kind,
@@ -149,14 +150,26 @@ fn assemble(engine: &mut Engine) -> Result<Vec<u8>, String> {
 }
 
 /// The parsed modules of `engine` again, with their declarations guarded.
-fn guarded(engine: &mut Engine, modules: &[Module]) -> Result<Engine, Vec<PolicyError>> {
-    let contract = CONTRACT.iter().copied();
+fn guarded(
+    engine: &mut Engine,
+    modules: &[Module],
+    contract: &[ContractFile],
+) -> Result<Engine, Vec<PolicyError>> {
     let texts = modules
         .iter()
         .map(|module| (module.name.as_str(), module.source.as_str()))
-        .chain(contract);
+        .chain(contract.iter().copied());
     let mut guarded = new_engine();
+    let mut answering = engine.clone();
     for ((name, source), parsed) in texts.zip(engine.get_modules()) {
+        let answered = contract::answered(name, &mut answering, modules)
+            .map_err(|error| placed(modules, &error))?;
+        if let Some(text) = answered {
+            guarded
+                .add_policy(name.to_owned(), text)
+                .map_err(|error| placed(modules, &error.to_string()))?;
+            continue;
+        }
         let text = definedness::guard(source, parsed).map_err(|at| {
             let problem = "this declaration names nothing; give its value a name, or leave := out";
             vec![PolicyError::at(name, source, at, problem)]
@@ -238,7 +251,7 @@ fn parse(engine: &mut Engine, module: &Module) -> Result<Parsed, Vec<PolicyError
 }
 
 /// The first component of the name that a rule defines.
-fn rule_root(rule: &regorus::unstable::Rule) -> String {
+pub(super) fn rule_root(rule: &regorus::unstable::Rule) -> String {
     use regorus::unstable::{Expr, Rule, RuleHead};
     let head = match rule {
         Rule::Spec { head, .. } => match head {

@@ -23,7 +23,7 @@ const FORBIDDEN_BUILTINS: [&str; 11] = [
 ];
 
 /// Whether a comment of its own line marks `source` as a data document.
-pub(super) fn is_data_document(source: &str) -> bool {
+pub fn is_data_document(source: &str) -> bool {
     source
         .lines()
         .filter_map(|line| line.trim().strip_prefix('#'))
@@ -47,7 +47,7 @@ pub(super) fn forbidden_builtins(file: &str, source: &str) -> Vec<PolicyError> {
 }
 
 /// The dotted names in `source` with their byte offsets, comments and strings left out.
-fn words(source: &str) -> Vec<(usize, &str)> {
+pub(super) fn words(source: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     let mut characters = source.char_indices().peekable();
     while let Some((start, character)) = characters.next() {

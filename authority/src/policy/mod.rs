@@ -15,10 +15,12 @@ pub use self::{
         COMPILER, Compiled, MAX_MODULE_BYTES, MAX_MODULES, Module, ModuleDigest, PolicyKind, check,
         compile,
     },
+    contract::{CONTRACT, CONTRACT_ENTRY, ContractFile, refers_to_contract},
     error::PolicyError,
     evaluate::{
         EvalError, Evaluator, INSTRUCTION_LIMIT, LoadError, Policy, PolicyDecision, PolicyResult,
     },
+    lexical::is_data_document,
 };
 
 /// What every policy defines, and the only thing that is asked of it.
