@@ -1,5 +1,8 @@
 //! The decision contract: Caracal's own Rego, and the data documents that it reads.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use regorus::{Engine, Value};
