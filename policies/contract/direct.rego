@@ -1,22 +1,25 @@
-# Direct grants: an application uses a resource as itself, without a session and without delegation.
-package caracal.authz
+# Direct grants: an application uses a resource as itself, without a session and without a delegation.
+package caracal.contract
 
 import rego.v1
 
+# The plain case of a service that calls an API.
 direct_mint if {
-	input.action.id == "TokenExchange"
+	at_exchange
+	is_application
 	not delegated
 	not in_session
 	count(requested_scopes) > 0
-	not "agent:lifecycle" in requested_scopes
+	not wants_lifecycle
 	every scope in requested_scopes {
 		scope in direct_scopes
 	}
 }
 
-# Decided again on every call, so that narrowing a grant narrows the mandates that live off it.
+# Decided again on every call, like the use of a delegated mandate.
 direct_use if {
-	input.action.id == "Request"
+	at_gateway
+	is_application
 	not delegated
 	not in_session
 	count(requested_scopes) == 0
@@ -25,17 +28,4 @@ direct_use if {
 	every scope in presented_scopes {
 		scope in direct_scopes
 	}
-}
-
-exceeds_grant if {
-	input.action.id == "TokenExchange"
-	some scope in requested_scopes
-	scope != "agent:lifecycle"
-	not scope in direct_scopes
-}
-
-exceeds_grant if {
-	input.action.id == "Request"
-	some scope in presented_scopes
-	not scope in direct_scopes
 }

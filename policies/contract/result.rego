@@ -1,46 +1,53 @@
 # The decision: one document, always complete, that allows only by a path that has a name.
-package caracal.authz
+package caracal.contract
 
 import rego.v1
 
-result := {
+result := object.union(allow(allowed_by), {"diagnostics": remarks}) if {
+	allowed_by
+} else := deny(deny_reason)
+
+# The result document of an allow by the policy `id`, for policies of one's own too.
+allow(id) := {
 	"decision": "allow",
 	"evaluation_status": "complete",
-	"determining_policies": [{"id": allowed_by}],
+	"determining_policies": [{"id": id}],
 	"diagnostics": [],
-} if {
-	allowed_by
 }
 
-result := {
+# The result document of a denial.
+deny(reason) := {
 	"decision": "deny",
 	"evaluation_status": "complete",
 	"determining_policies": [],
-	"diagnostics": [{"reason": deny_reason}],
-} if {
-	not allowed_by
+	"diagnostics": [{"reason": reason}],
 }
 
-# The paths exclude each other, so their order says nothing; a restriction closes all of them.
+# The paths exclude each other, so their order says nothing.
 allowed_by := "caracal-bootstrap" if {
-	not restricted
+	open
 	bootstrap
+} else := concat("", ["caracal-", grant.application, "-mint"]) if {
+	open
+	delegated_mint
+} else := "caracal-workload-mint" if {
+	open
+	workload_mint
+} else := concat("", ["caracal-", grant.application, "-use"]) if {
+	open
+	mandate_use
 } else := "caracal-direct-mint" if {
-	not restricted
+	open
 	direct_mint
 } else := "caracal-direct-use" if {
-	not restricted
+	open
 	direct_use
 }
 
-# The first of these that holds: what is wrong for everybody before what is wrong with this request.
-deny_reason := "restriction_active" if {
-	restricted
-} else := "resource_not_granted" if {
-	not granted
-} else := "role_scope_mismatch" if {
-	exceeds_grant
-} else := "mandate_target_mismatch" if {
-	not targeted
-	input.action.id == "Request"
-} else := "no_rule_matched"
+# What holds for everybody is asked before any path, so that no path can forget it.
+open if {
+	not data.caracal.index.restricted
+	not malformed_risk_data
+	not malformed_approval_data
+	not confinement_violated
+}

@@ -26,6 +26,7 @@ pub mod secret;
 mod server;
 mod store;
 mod sts;
+pub mod suite;
 mod zones;
 
 pub use self::{

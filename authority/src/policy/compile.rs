@@ -10,12 +10,9 @@ use regorus::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ENTRY_POINT, MAX_MODULES, Module, PolicyError, PolicyKind,
-    contract::CONTRACT,
-    definedness, dialect,
+    ENTRY_POINT, MAX_MODULES, Module, PolicyError, PolicyKind, contract, definedness, dialect,
     dialect::Text,
-    lexical,
-    module::{PACKAGE, Parsed, parse, rule_root},
+    module::{Parsed, parse, rule_root},
     program::{Code, Program},
     rewrite::rewrite,
 };
@@ -130,7 +127,7 @@ impl<'a> Set<'a> {
             json: Vec::new(),
             digests: Vec::new(),
         };
-        let (mut decided, mut errors) = (false, Vec::new());
+        let (mut decided, mut computed, mut errors) = (false, false, Vec::new());
         let mut names = BTreeSet::new();
         for module in modules {
             if !names.insert(module.name.as_str()) {
@@ -144,7 +141,10 @@ impl<'a> Set<'a> {
                     if runs {
                         set.kind = PolicyKind::Authored;
                     }
-                    decided |= matches!(parsed, Parsed::Authored { decides: true });
+                    if let Parsed::Authored { decides, documents } = parsed {
+                        decided |= decides;
+                        computed |= documents;
+                    }
                     set.members.push(Member {
                         name: &module.name,
                         source: &module.source,
@@ -163,35 +163,22 @@ impl<'a> Set<'a> {
                 "no module defines {ENTRY_POINT}, so there would be no decision"
             )));
         }
-        set.add_contract(modules)?;
+        set.add_contract(modules, computed)?;
         Ok(set)
     }
 
-    /// The contract decides over data; a policy of the user's own may call on its rules.
-    fn add_contract(&mut self, modules: &[Module]) -> Result<(), Vec<PolicyError>> {
-        let authored = self.kind == PolicyKind::Authored;
-        if authored
-            && !modules
-                .iter()
-                .any(|module| lexical::names_contract(&module.source))
-        {
-            return Ok(());
-        }
-        for &(name, source) in CONTRACT {
-            let mut probe = new_engine();
-            let package = probe
-                .add_policy(name.to_owned(), source.to_owned())
-                .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
-            if authored && package == PACKAGE {
-                continue;
-            }
-            self.engine
+    /// Adds what of the contract belongs to the set. Its index depends on data documents alone and is
+    /// worked out with them, unless the user's own rules compute documents.
+    fn add_contract(&mut self, modules: &[Module], computed: bool) -> Result<(), Vec<PolicyError>> {
+        for (name, source) in contract::joining(self.kind, modules) {
+            let package = self
+                .engine
                 .add_policy(name.to_owned(), source.to_owned())
                 .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
             self.members.push(Member {
                 name,
                 source,
-                runs: package != INDEX,
+                runs: computed || package != INDEX,
             });
             self.digests.push(digest(name, source));
         }

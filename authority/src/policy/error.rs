@@ -71,7 +71,7 @@ impl PolicyError {
 
     /// Takes apart what regorus reports: `--> file:line:column`, the line with a caret, and
     /// `kind: message`.
-    pub(super) fn from_regorus(default_file: &str, report: &str) -> Self {
+    pub fn from_regorus(default_file: &str, report: &str) -> Self {
         let report = report.trim();
         let Some((_, located)) = report.split_once("--> ") else {
             return Self::whole(default_file, report);

@@ -23,7 +23,7 @@ const FORBIDDEN_BUILTINS: [&str; 11] = [
 ];
 
 /// Whether a comment of its own line marks `source` as a data document.
-pub(super) fn is_data_document(source: &str) -> bool {
+pub fn is_data_document(source: &str) -> bool {
     source
         .lines()
         .filter_map(|line| line.trim().strip_prefix('#'))
@@ -54,14 +54,6 @@ pub(super) fn input(source: &str) -> Option<usize> {
         .map(|(at, _)| at)
 }
 
-/// Whether `source` calls on the decision contract.
-pub(super) fn names_contract(source: &str) -> bool {
-    let own = ["data.caracal.contract", "data.caracal.index"];
-    words(source)
-        .iter()
-        .any(|(_, word)| own.iter().any(|package| word.starts_with(package)))
-}
-
 /// Where a string with `$` before it begins.
 pub(super) fn interpolation(source: &str) -> Option<usize> {
     let mut words = words(source).into_iter();
@@ -69,7 +61,7 @@ pub(super) fn interpolation(source: &str) -> Option<usize> {
 }
 
 /// The dotted names in `source`, and `$` before strings, with their byte offsets, comments and strings left out.
-fn words(source: &str) -> Vec<(usize, &str)> {
+pub(super) fn words(source: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     let mut characters = source.char_indices().peekable();
     while let Some((start, character)) = characters.next() {

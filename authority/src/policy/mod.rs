@@ -22,11 +22,13 @@ mod tests;
 
 pub use self::{
     compile::{COMPILER, Compiled, ModuleDigest, compile},
+    contract::{CONTRACT, CONTRACT_ENTRY, ContractFile, refers_to_contract},
     error::PolicyError,
     evaluate::{
         EvalError, Evaluator, INSTRUCTION_LIMIT, LoadError, Policy, PolicyDecision, PolicyResult,
         TIME_LIMIT, set_clock,
     },
+    lexical::is_data_document,
     module::{MAX_MODULE_BYTES, MAX_MODULES, Module, PolicyKind, check},
 };
 

@@ -5,7 +5,12 @@ use std::collections::BTreeSet;
 use regorus::Engine;
 use serde::{Deserialize, Serialize};
 
-use super::{PolicyError, compile::new_engine, contract::DATA_DOCUMENTS, lexical};
+use super::{
+    PolicyError,
+    compile::new_engine,
+    contract::{self, DATA_DOCUMENTS},
+    lexical,
+};
 
 /// Largest module, in bytes.
 pub const MAX_MODULE_BYTES: usize = 256 * 1024;
@@ -14,9 +19,6 @@ pub const MAX_MODULES: usize = 256;
 
 /// The package that decides, and that data documents live in.
 pub(super) const PACKAGE: &str = "data.caracal.authz";
-/// Packages of the decision contract: what users write does not add to them.
-const OWN_PACKAGES: [&str; 2] = ["data.caracal.contract", "data.caracal.index"];
-
 /// A Rego module, or a JSON document where the name ends in `.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
@@ -46,8 +48,13 @@ pub enum PolicyKind {
 /// What a module turned out to be.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Parsed {
-    /// The user's own Rego, and whether it defines the decision.
-    Authored { decides: bool },
+    /// The user's own Rego.
+    Authored {
+        /// Whether it defines the decision.
+        decides: bool,
+        /// Whether it defines what else would be a data document.
+        documents: bool,
+    },
     /// A data document in Rego: the names that it defines.
     Document { roots: BTreeSet<String> },
     /// A JSON document.
@@ -98,7 +105,7 @@ pub(super) fn parse(engine: &mut Engine, module: &Module) -> Result<Parsed, Vec<
             .strip_prefix(*own)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    if let Some(own) = OWN_PACKAGES.iter().find(|package| own(package)) {
+    if let Some(own) = contract::PACKAGES.iter().find(|package| own(package)) {
         let problem = format!("{own} is the decision contract's own package; import it instead");
         return Err(vec![PolicyError::whole(name, problem)]);
     }
@@ -112,6 +119,10 @@ pub(super) fn parse(engine: &mut Engine, module: &Module) -> Result<Parsed, Vec<
     }
     Ok(Parsed::Authored {
         decides: package == PACKAGE && roots.contains("result"),
+        documents: package == PACKAGE
+            && roots
+                .iter()
+                .any(|root| DATA_DOCUMENTS.contains(&root.as_str())),
     })
 }
 

@@ -1,5 +1,5 @@
 //! Why a command failed, how that is shown on stderr, and the exit code: 2 for a command that makes
-//! no sense as given, 1 for everything else.
+//! no sense as given and for tests of policies that failed, 1 for everything else.
 
 use std::{
     io::{self, Write},
@@ -43,6 +43,9 @@ pub(super) enum CliError {
     /// A finding that has been written already, and stands for failure.
     #[error("{0}")]
     Finding(String),
+    /// Tests that did not pass; they have been shown.
+    #[error("{0}")]
+    Tests(String),
     /// The server could not start or stopped with an error.
     #[error(transparent)]
     Serve(#[from] sts_server::ServeError),
@@ -112,7 +115,7 @@ impl CliError {
         // With stderr gone, the exit code has to do.
         let _ = writeln!(io::stderr().lock(), "{text}");
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Tests(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -162,6 +165,7 @@ impl CliError {
             Self::Reference(_) => ("not_found", json!({})),
             Self::Policy(errors) => ("invalid_rego", json!({"errors": errors})),
             Self::Finding(_) => ("failed", json!({})),
+            Self::Tests(_) => ("tests_failed", json!({})),
             Self::Serve(_) => ("serve", json!({})),
             Self::Output(_) => ("output", json!({})),
             Self::Refused(refusal) => (refusal.error.as_str(), refusal_members(refusal)),

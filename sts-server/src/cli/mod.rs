@@ -15,6 +15,7 @@ mod output;
 mod policy;
 mod policy_set;
 mod policy_source;
+mod policy_test;
 mod resource;
 mod secret;
 mod serve;

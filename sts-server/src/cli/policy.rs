@@ -19,6 +19,7 @@ use super::{
     output::{Field, Format},
     policy_set,
     policy_source::{check, compile, policy_name, read_modules, read_text},
+    policy_test,
 };
 
 const FIELDS: [Field; 7] = [
@@ -92,6 +93,14 @@ pub(super) enum PolicyCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Run the tests of policies: every test_ rule under the directories, as `opa test` does
+    #[command(after_help = "\
+Examples:
+  caracal policy test policies/
+  caracal policy test policies/ --filter 'data.caracal.authz_test.*' --coverage
+
+Exit code: 0 if all tests passed, 2 if any failed, 1 if the files could not be used.")]
+    Test(policy_test::TestArgs),
     /// Put files in force as the zone's policy: store what changed, make a set of them, activate it
     #[command(
         after_help = "Examples:\n  caracal policy activate --zone demo grants.rego\n  \
@@ -112,6 +121,7 @@ pub(super) enum PolicyCommand {
 pub(super) fn run(command: &PolicyCommand, context: &Context<'_>) -> Result<(), CliError> {
     match command {
         PolicyCommand::Check { files } => check_files(files, context),
+        PolicyCommand::Test(arguments) => policy_test::run(arguments, context),
         PolicyCommand::Create { name, file, zone } => {
             create(name, file, &context.zone(zone)?, context)
         }
