@@ -3,8 +3,8 @@ package caracal.contract
 
 import rego.v1
 
-result := object.union(allow(allowed_by), {"diagnostics": remarks}) if {
-	allowed_by
+result := allowed if {
+	allowed := object.union(allow(allowed_by), {"diagnostics": remarks})
 } else := deny(deny_reason)
 
 # The result document of an allow by the policy `id`, for policies of one's own too.
@@ -27,15 +27,17 @@ deny(reason) := {
 allowed_by := "caracal-bootstrap" if {
 	open
 	bootstrap
-} else := concat("", ["caracal-", grant.application, "-mint"]) if {
+} else := id if {
 	open
 	delegated_mint
+	id := concat("", ["caracal-", grant.application, "-mint"])
 } else := "caracal-workload-mint" if {
 	open
 	workload_mint
-} else := concat("", ["caracal-", grant.application, "-use"]) if {
+} else := id if {
 	open
 	mandate_use
+	id := concat("", ["caracal-", grant.application, "-use"])
 } else := "caracal-direct-mint" if {
 	open
 	direct_mint

@@ -27,10 +27,15 @@ requested_tiers contains tier if {
 	some tier in data.caracal.index.tiers_of[scope]
 }
 
-# The tiers in this request that are declared to need an approval.
-required_approvals := [declaration |
+# The tiers that are declared to need an approval.
+approval_tiers := declarations if {
 	not data.caracal.index.malformed_approval
-	some declaration in data.caracal.authz.approval_tiers
+	declarations := data.caracal.authz.approval_tiers
+} else := []
+
+# Those of them that are in this request.
+required_approvals := [declaration |
+	some declaration in approval_tiers
 	declaration.tier in requested_tiers
 ]
 

@@ -74,11 +74,14 @@ struct World {
     rules: BTreeMap<Path, Option<usize>>,
     /// Paths of rules that are data by the time that anything is decided.
     documents: BTreeSet<Path>,
+    /// Paths of rules that are never undefined: sets, what has a default, and constants.
+    defined: BTreeSet<Path>,
 }
 
 impl World {
     fn of(texts: &[Text<'_>]) -> Self {
         let (mut rules, mut documents) = (BTreeMap::new(), BTreeSet::new());
+        let mut defined = BTreeSet::new();
         for text in texts {
             for rule in &text.module.policy {
                 let (path, arity) = definition(text, rule);
@@ -86,11 +89,18 @@ impl World {
                     documents.insert(path);
                     continue;
                 }
+                if arity.is_none() && is_defined(rule) {
+                    defined.insert(path.clone());
+                }
                 let known = rules.entry(path).or_insert(arity);
                 *known = known.or(arity);
             }
         }
-        Self { rules, documents }
+        Self {
+            rules,
+            documents,
+            defined,
+        }
     }
 
     /// Whether `path` is where rules are, rather than one of them or something inside one.
@@ -254,6 +264,9 @@ impl<'w> Look<'_, 'w> {
             let assign = value_of(assign, place, body);
             self.enter(&body.query, &[]);
             let mut iterates = self.statements(&body.query);
+            if iterates && place + 1 < bodies.len() {
+                self.interpreted(body.query.span.start, "an iteration before else");
+            }
             if let RuleHead::Set { key: Some(key), .. } = head {
                 self.expr(key);
             }
@@ -449,11 +462,16 @@ impl<'w> Look<'_, 'w> {
         false
     }
 
-    /// Whether a value cannot be undefined once the body before it is true: local names, and what is made
-    /// of them.
+    /// Whether a value cannot be undefined once the body before it is true: local names, rules that never
+    /// are, and what is made of them.
     fn surely_defined(&self, value: &Expr) -> bool {
         match value {
-            Expr::Var { span, .. } => self.is_local(span.text()),
+            Expr::Var { span, .. } => {
+                let rule = || self.resolve(span.text());
+                self.is_local(span.text())
+                    || rule().is_some_and(|path| self.world.defined.contains(&path))
+            }
+            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => true,
             Expr::Array { items, .. } | Expr::Set { items, .. } => {
                 items.iter().all(|item| self.surely_defined(item))
             }
@@ -841,6 +859,30 @@ fn declared(pattern: &Expr) -> Vec<&str> {
             .flat_map(|(_, _, value)| declared(value))
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// Whether a rule has a value whatever the input.
+fn is_defined(rule: &Rule) -> bool {
+    match rule {
+        Rule::Default { .. } => true,
+        Rule::Spec { head, bodies, .. } => match head {
+            RuleHead::Set { .. } => true,
+            RuleHead::Func { .. } => false,
+            RuleHead::Compr { assign, .. } => {
+                let value = assign.as_ref().map(|assign| assign.value.as_ref());
+                bodies.is_empty()
+                    && value.is_some_and(|value| {
+                        constant(value).is_some()
+                            || matches!(
+                                value,
+                                Expr::ArrayCompr { .. }
+                                    | Expr::SetCompr { .. }
+                                    | Expr::ObjectCompr { .. }
+                            )
+                    })
+            }
+        },
     }
 }
 

@@ -484,3 +484,11 @@ grants := {
         }
     }
 }
+
+#[test]
+fn the_contract_runs_as_bytecode() {
+    let data = "# caracal:data-document\npackage caracal.authz\napp_ids := {\"a\": \"1\"}\n";
+    let compiled = compile(&[module(data)]).unwrap();
+    assert_eq!(compiled.kind, PolicyKind::Data);
+    assert_eq!(compiled.notes, []);
+}

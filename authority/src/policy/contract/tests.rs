@@ -187,6 +187,7 @@ fn agree(mut runner: TestRunner) -> BTreeSet<String> {
             source: documents.source(),
         };
         let compiled = compile(std::slice::from_ref(&module)).unwrap();
+        prop_assert_eq!(&compiled.notes, &[]);
         let mut evaluator = Policy::load(&compiled.program).unwrap().evaluator();
         let mut interpreter = Engine::new();
         let contract = [CONTRACT_ENTRY].iter().chain(CONTRACT).copied();
