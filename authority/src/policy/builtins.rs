@@ -16,7 +16,7 @@ pub(super) enum Support {
 }
 
 /// Builtins that are there but not as OPA has them, or without a bound on what they make.
-const REFUSED: [(&str, &str); 11] = [
+const REFUSED: [(&str, &str); 12] = [
     (
         "strings.count",
         "it counts overlapping matches, and stops the filter on an empty one",
@@ -24,6 +24,7 @@ const REFUSED: [(&str, &str); 11] = [
     ("numbers.range", "a range has no bound on its size"),
     ("numbers.range_step", "a range has no bound on its size"),
     ("graph.reachable_paths", "it misses paths"),
+    ("product", "a product has no bound on its size"),
     ("bits.lsh", "a shift has no bound on the size of its result"),
     (
         "json.is_valid",
@@ -46,15 +47,6 @@ const REFUSED: [(&str, &str); 11] = [
         "regex.template_match",
         "its pattern is put together when it runs",
     ),
-];
-
-/// Arguments that multiply: what is made is as large as they are, once for each match or member. They
-/// have to stand in the text, so that no caller can choose how much memory a decision takes.
-pub(super) const LITERAL: [(&str, usize); 4] = [
-    ("concat", 0),
-    ("replace", 2),
-    ("regex.replace", 2),
-    ("strings.replace_n", 0),
 ];
 
 /// What there is to say of the builtin `name`.

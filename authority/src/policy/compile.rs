@@ -231,11 +231,18 @@ impl<'a> Set<'a> {
             .add_data(self.engine.get_data())
             .map_err(|error| self.placed(&error.to_string()))?;
         for path in paths {
-            let value = self
+            // A query and not a rule: a document may be put together from several keys.
+            let mut results = self
                 .engine
-                .eval_rule(path.clone())
+                .eval_query(path.clone(), false)
                 .map_err(|error| self.placed(&error.to_string()))?;
-            if value != Value::Undefined {
+            let value = results
+                .result
+                .pop()
+                .and_then(|mut row| row.expressions.pop());
+            if let Some(value) = value.map(|expression| expression.value)
+                && value != Value::Undefined
+            {
                 documents
                     .add_data(at_path(&path, value))
                     .map_err(|error| self.placed(&error.to_string()))?;

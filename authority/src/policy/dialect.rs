@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::unstable::{
-    AssignOp, Expr, Import, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign, RuleBody,
-    RuleHead,
+    ArithOp, AssignOp, Expr, Import, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign,
+    RuleBody, RuleHead,
 };
 
 use super::{PolicyError, builtins, pattern, rewrite::Edit};
@@ -34,6 +34,9 @@ pub(super) struct Findings {
     pub(super) edits: Vec<Vec<Edit>>,
 }
 
+/// Which rules each rule refers to.
+type Calls = BTreeMap<Path, BTreeSet<Path>>;
+
 /// A path such as `data.caracal.authz.result`, its components without quotes.
 type Path = Vec<String>;
 
@@ -41,6 +44,7 @@ type Path = Vec<String>;
 pub(super) fn examine(texts: &[Text<'_>], base: &regorus::Value) -> Findings {
     let world = World::of(texts);
     let mut findings = Findings::default();
+    let mut calls = Calls::new();
     for text in texts {
         findings.edits.push(Vec::new());
         let mut look = Look {
@@ -52,6 +56,8 @@ pub(super) fn examine(texts: &[Text<'_>], base: &regorus::Value) -> Findings {
             bindable: Vec::new(),
             in_comprehension: 0,
             comprehensions: 0,
+            rule: Path::new(),
+            calls: &mut calls,
             findings: &mut findings,
         };
         for rule in text
@@ -63,6 +69,7 @@ pub(super) fn examine(texts: &[Text<'_>], base: &regorus::Value) -> Findings {
             look.rule(rule);
         }
     }
+    recursion(texts, &calls, &mut findings);
     conflicts(texts, &mut findings);
     overlaps(texts, base, &mut findings);
     findings
@@ -112,6 +119,32 @@ impl World {
                 .range(path.to_vec()..)
                 .next()
                 .is_some_and(|(rule, _)| rule.starts_with(path))
+    }
+}
+
+/// Rules that come back to themselves.
+fn recursion(texts: &[Text<'_>], calls: &Calls, findings: &mut Findings) {
+    // What leads nowhere, or only to what leads nowhere, is in no circle; what is left is.
+    let mut open = calls.clone();
+    loop {
+        let ended: Vec<Path> = open
+            .iter()
+            .filter(|(_, to)| !to.iter().any(|path| open.contains_key(path)))
+            .map(|(rule, _)| rule.clone())
+            .collect();
+        if ended.is_empty() {
+            break;
+        }
+        open.retain(|rule, _| !ended.contains(rule));
+    }
+    for text in texts {
+        for rule in &text.module.policy {
+            let (path, _) = definition(text, rule);
+            if open.contains_key(&path) {
+                let problem = format!("{} is recursive, or refers to what is", path.join("."));
+                findings.refused.push(at(text, rule.span().start, &problem));
+            }
+        }
     }
 }
 
@@ -182,6 +215,9 @@ struct Look<'a, 'w> {
     bindable: Vec<BTreeSet<&'w str>>,
     in_comprehension: usize,
     comprehensions: usize,
+    /// The rule that is being looked at.
+    rule: Path,
+    calls: &'w mut Calls,
     findings: &'w mut Findings,
 }
 
@@ -197,6 +233,7 @@ impl<'w> Look<'_, 'w> {
     }
 
     fn rule(&mut self, rule: &'w Rule) {
+        self.rule = definition(self.text, rule).0;
         match rule {
             Rule::Default {
                 refr, args, value, ..
@@ -305,6 +342,24 @@ impl<'w> Look<'_, 'w> {
         self.bindable.pop();
     }
 
+    /// The rule refers to what is at `path`, or below it.
+    fn refers(&mut self, path: &[String]) {
+        let known = self.calls.entry(self.rule.clone()).or_default();
+        let above = (1..=path.len()).filter_map(|length| path.get(..length));
+        known.extend(
+            above
+                .filter(|up| self.world.rules.contains_key(*up))
+                .map(<[String]>::to_vec),
+        );
+        let below = self.world.rules.range(path.to_vec()..);
+        known.extend(
+            below
+                .map(|(rule, _)| rule)
+                .take_while(|rule| rule.starts_with(path))
+                .cloned(),
+        );
+    }
+
     fn several_values(&mut self, assign: &RuleAssign) {
         self.interpreted(
             assign.value.span().start,
@@ -402,9 +457,17 @@ impl<'w> Look<'_, 'w> {
             } => self.comprehension(expr, query, &[key, value]),
             Expr::Call { fcn, params, .. } => self.call(fcn, params),
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
-            Expr::BinExpr { lhs, rhs, .. }
-            | Expr::BoolExpr { lhs, rhs, .. }
-            | Expr::ArithExpr { lhs, rhs, .. } => self.exprs([lhs, rhs]),
+            Expr::ArithExpr { op, lhs, rhs, .. } => {
+                if *op == ArithOp::Mul && constant(lhs).is_none() && constant(rhs).is_none() {
+                    let problem = "a product of two values, neither of them in the text, has no bound on its size";
+                    let note = at(self.text, lhs.span().start, problem);
+                    self.findings.refused.push(note);
+                }
+                self.exprs([lhs, rhs])
+            }
+            Expr::BinExpr { lhs, rhs, .. } | Expr::BoolExpr { lhs, rhs, .. } => {
+                self.exprs([lhs, rhs])
+            }
             Expr::AssignExpr { op, lhs, rhs, .. } => {
                 match (op, lhs.as_ref()) {
                     (AssignOp::ColEq, Expr::Var { span, .. }) if span.text() != "_" => {}
@@ -554,6 +617,7 @@ impl<'w> Look<'_, 'w> {
         }
         path.extend(static_path(expr).into_iter().skip(1));
         if path.first().is_some_and(|root| root == "data") {
+            self.refers(&path);
             if self.world.is_extent(&path) {
                 self.interpreted(span.start, "a whole package as a document");
             } else if matches!(self.world.rules.get(&path), Some(Some(_))) {
@@ -581,6 +645,7 @@ impl<'w> Look<'_, 'w> {
             path.extend(written.iter().skip(1).cloned());
         }
         if let Some(Some(arity)) = self.world.rules.get(&path) {
+            self.refers(&path);
             if *arity != params.len() {
                 self.interpreted(start, "a call with an argument for the result");
             }
@@ -630,11 +695,6 @@ impl<'w> Look<'_, 'w> {
         };
         if let Some(format) = argument(&[("sprintf", 0)]) {
             builtins::check_format(format)?;
-        }
-        if let Some(literal) = argument(&builtins::LITERAL)
-            && constant(literal).is_none()
-        {
-            return Err("this argument has to stand there as it is".to_owned());
         }
         if let Some(expr) = argument(&pattern::WITH_PATTERN) {
             let pattern = pattern::translate(expr)?;

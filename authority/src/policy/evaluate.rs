@@ -19,7 +19,7 @@ use regorus::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ENTRY_POINT,
+    ENTRY_POINT, bounded,
     input::PolicyInput,
     program::{Code, Program},
 };
@@ -107,6 +107,7 @@ impl Policy {
                         engine.add_policy(module.name, module.source)?;
                     }
                     engine.add_data(data)?;
+                    bounded::in_engine(&mut engine)?;
                     engine.compile_with_entrypoint(&regorus::Rc::from(ENTRY_POINT))
                 };
                 read().map_err(|error| LoadError::Unusable(error.to_string()))?;
@@ -154,7 +155,7 @@ fn timer(check_interval: NonZeroU32) -> ExecutionTimerConfig {
 }
 
 fn read_bytecode(bytecode: &[u8]) -> Result<Bytecode, LoadError> {
-    let program = match Bytecode::deserialize_binary(bytecode).map_err(LoadError::Unusable)? {
+    let mut program = match Bytecode::deserialize_binary(bytecode).map_err(LoadError::Unusable)? {
         DeserializationResult::Complete(program) => program,
         DeserializationResult::Partial(_) => {
             return Err(LoadError::Unusable(
@@ -163,6 +164,7 @@ fn read_bytecode(bytecode: &[u8]) -> Result<Bytecode, LoadError> {
         }
     };
     program.validate_limits().map_err(LoadError::Unusable)?;
+    bounded::in_program(&mut program);
     if program.get_entry_point(ENTRY_POINT).is_none() {
         return Err(LoadError::NoEntryPoint);
     }
@@ -213,10 +215,10 @@ pub enum EvalError {
     /// No rule for `result` applies to the input.
     #[error("the policy has no result for this input")]
     Undefined,
-    /// Over [`INSTRUCTION_LIMIT`] or [`TIME_LIMIT`].
+    /// Over [`INSTRUCTION_LIMIT`], [`TIME_LIMIT`] or [`bounded::MAX_VALUE`].
     #[error(
-        "the policy exceeded its bound of {INSTRUCTION_LIMIT} instructions or {} ms",
-        TIME_LIMIT.as_millis()
+        "the policy exceeded its bound of {INSTRUCTION_LIMIT} instructions, {} ms or {} bytes a value",
+        TIME_LIMIT.as_millis(), bounded::MAX_VALUE
     )]
     OverBound,
     /// The evaluation itself failed.
@@ -256,6 +258,14 @@ impl Evaluator {
         }
     }
 
+    /// Allows fewer instructions than usual, to find out how many an input takes.
+    #[cfg(test)]
+    pub(super) fn limit(&mut self, instructions: usize) {
+        if let Machine::Bytecode(machine) = &mut self.machine {
+            machine.set_max_instructions(instructions);
+        }
+    }
+
     /// What the entry point is on `input`.
     pub(super) fn value(&mut self, input: Value) -> Result<Value, EvalError> {
         let value = match &mut self.machine {
@@ -283,18 +293,21 @@ impl Evaluator {
 impl From<VmError> for EvalError {
     fn from(error: VmError) -> Self {
         match error {
-            VmError::InstructionLimitExceeded { .. } | VmError::TimeLimitExceeded { .. } => {
-                Self::OverBound
-            }
+            VmError::InstructionLimitExceeded { .. }
+            | VmError::TimeLimitExceeded { .. }
+            | VmError::MemoryLimitExceeded { .. } => Self::OverBound,
             other => Self::Failed(other.to_string()),
         }
     }
 }
 
 fn interpreter_error(error: &anyhow::Error) -> EvalError {
+    // An extension's error loses its type on the way, but not its text.
+    let text = error.to_string();
     match error.downcast_ref::<LimitError>() {
-        Some(LimitError::TimeLimitExceeded { .. }) => EvalError::OverBound,
-        _ => EvalError::Failed(error.to_string()),
+        Some(_) => EvalError::OverBound,
+        None if text.contains("execution exceeded") => EvalError::OverBound,
+        None => EvalError::Failed(text),
     }
 }
 

@@ -2,6 +2,9 @@
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod agreement;
+mod bounded;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod bounds;
 mod builtins;
 mod compile;
 #[cfg(test)]

@@ -93,6 +93,10 @@ pub(super) fn parse(engine: &mut Engine, module: &Module) -> Result<Parsed, Vec<
     if !forbidden.is_empty() {
         return Err(forbidden);
     }
+    if let Some(at) = lexical::too_deep(source) {
+        let problem = "brackets are nested too deeply here";
+        return Err(vec![PolicyError::at(name, source, at, problem)]);
+    }
     if let Some(at) = lexical::interpolation(source) {
         let problem = "string interpolation ($\"...\") is not supported; sprintf is";
         return Err(vec![PolicyError::at(name, source, at, problem)]);

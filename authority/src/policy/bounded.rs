@@ -1,0 +1,179 @@
+//! Builtins whose result can be much larger than their arguments, or whose arguments can be much larger
+//! than they look: what they would make is estimated first, and too much ends the evaluation.
+//!
+//! A bound on steps alone would not do: forty steps that double a text fill any memory.
+
+use regorus::{
+    Engine, LimitError, Value,
+    rvm::program::Program,
+    unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Span},
+};
+
+/// Largest value that one of these builtins may make, in bytes or members.
+pub(super) const MAX_VALUE: usize = 1 << 20;
+
+/// The builtins.
+const NAMES: [&str; 19] = [
+    "concat",
+    "sprintf",
+    "replace",
+    "strings.replace_n",
+    "regex.replace",
+    "array.concat",
+    "object.union",
+    "object.union_n",
+    "union",
+    "json.marshal",
+    "json.unmarshal",
+    "hex.encode",
+    "base64.encode",
+    "base64url.encode",
+    "base64url.encode_no_pad",
+    "split",
+    "upper",
+    "lower",
+    "sort",
+];
+
+/// Puts the bounds around the builtins of a program that has been read.
+pub(super) fn in_program(program: &mut Program) {
+    let table = program.builtin_info_table.iter();
+    for (builtin, resolved) in table.zip(&mut program.resolved_builtins) {
+        if let Some(place) = NAMES.iter().position(|name| *name == builtin.name)
+            && let Some(wrapper) = WRAPPERS.get(place)
+        {
+            resolved.0 = *wrapper;
+        }
+    }
+}
+
+/// Puts the bounds around the builtins of the interpreter: extensions go before builtins.
+pub(super) fn in_engine(engine: &mut Engine) -> anyhow::Result<()> {
+    for name in NAMES {
+        let Some((builtin, arity)) = BUILTINS.get(name) else {
+            continue;
+        };
+        let (span, nothing) = nowhere()?;
+        let params = vec![nothing; usize::from(*arity)];
+        let extension = move |args: Vec<Value>| {
+            check(name, &args)?;
+            // As in OPA, a builtin that fails is undefined; what breaks a bound is not.
+            match builtin(&span, &params, &args, false) {
+                Err(error) if error.downcast_ref::<LimitError>().is_none() => Ok(Value::Undefined),
+                other => other,
+            }
+        };
+        engine.add_extension(name.to_owned(), *arity, Box::new(extension))?;
+    }
+    Ok(())
+}
+
+/// A place in no text, for the messages of builtins, which nobody sees.
+fn nowhere() -> anyhow::Result<(Span, Ref<Expr>)> {
+    let source = regorus::Source::from_contents("builtin".to_owned(), String::new())?;
+    let span = Span {
+        source,
+        line: 0,
+        col: 0,
+        start: 0,
+        end: 0,
+    };
+    let nothing = Ref::new(Expr::Null {
+        span: span.clone(),
+        value: Value::Null,
+        eidx: 0,
+    });
+    Ok((span, nothing))
+}
+
+type Wrapper = fn(&Span, &[Ref<Expr>], &[Value], bool) -> anyhow::Result<Value>;
+
+/// Bytecode calls plain functions, which cannot carry a name: so there is one for each.
+fn wrapped<const PLACE: usize>(
+    span: &Span,
+    params: &[Ref<Expr>],
+    args: &[Value],
+    strict: bool,
+) -> anyhow::Result<Value> {
+    let name = NAMES.get(PLACE).copied().unwrap_or_default();
+    check(name, args)?;
+    let builtin: Option<&BuiltinFcn> = BUILTINS.get(name);
+    match builtin {
+        Some((builtin, _)) => builtin(span, params, args, strict),
+        None => Ok(Value::Undefined),
+    }
+}
+
+const WRAPPERS: [Wrapper; NAMES.len()] = [
+    wrapped::<0>,
+    wrapped::<1>,
+    wrapped::<2>,
+    wrapped::<3>,
+    wrapped::<4>,
+    wrapped::<5>,
+    wrapped::<6>,
+    wrapped::<7>,
+    wrapped::<8>,
+    wrapped::<9>,
+    wrapped::<10>,
+    wrapped::<11>,
+    wrapped::<12>,
+    wrapped::<13>,
+    wrapped::<14>,
+    wrapped::<15>,
+    wrapped::<16>,
+    wrapped::<17>,
+    wrapped::<18>,
+];
+
+fn check(name: &str, args: &[Value]) -> Result<(), LimitError> {
+    let text = |place: usize| match args.get(place) {
+        Some(Value::String(text)) => text.len(),
+        _ => 0,
+    };
+    // What each byte of the text can become, and what all arguments are together.
+    let each = match name {
+        "replace" | "regex.replace" => text(2).saturating_add(1),
+        "strings.replace_n" => match args.first() {
+            Some(Value::Object(pairs)) => pairs.iter_sorted().fold(1_usize, |grown, (_, new)| {
+                grown.saturating_mul(match new {
+                    Value::String(new) => new.len().saturating_add(1),
+                    _ => 1,
+                })
+            }),
+            _ => 1,
+        },
+        "concat" => 1_usize.saturating_add(text(0)),
+        _ => 1,
+    };
+    let mut left = MAX_VALUE / each.max(1);
+    for arg in args {
+        spend(arg, &mut left)?;
+    }
+    Ok(())
+}
+
+/// Takes what `value` comes to out of what is left. It stops as soon as nothing is: values share their
+/// parts, and what is small in memory can be endless when it is walked through.
+fn spend(value: &Value, left: &mut usize) -> Result<(), LimitError> {
+    let own = match value {
+        Value::String(text) => text.len(),
+        Value::Number(number) if number.as_i64().is_none() => number.format_decimal().len(),
+        _ => 1,
+    };
+    *left = left
+        .checked_sub(own.max(1))
+        .ok_or(LimitError::MemoryLimitExceeded {
+            usage: 0,
+            limit: u64::try_from(MAX_VALUE).unwrap_or(u64::MAX),
+        })?;
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|item| spend(item, left)),
+        Value::Set(items) => items.iter().try_for_each(|item| spend(item, left)),
+        Value::Object(fields) => fields.iter_sorted().try_for_each(|(key, value)| {
+            spend(key, left)?;
+            spend(value, left)
+        }),
+        _ => Ok(()),
+    }
+}
