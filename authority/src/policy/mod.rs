@@ -5,6 +5,7 @@ mod contract;
 mod definedness;
 mod error;
 mod evaluate;
+mod imports;
 pub mod input;
 mod lexical;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use self::{
     evaluate::{
         EvalError, Evaluator, INSTRUCTION_LIMIT, LoadError, Policy, PolicyDecision, PolicyResult,
     },
+    imports::written_out,
     lexical::is_data_document,
 };
 
