@@ -4,6 +4,7 @@
 // proptest is not built for wasm32.
 #![cfg(not(target_arch = "wasm32"))]
 
+mod examples;
 mod model;
 
 use std::{cell::RefCell, collections::BTreeSet};
