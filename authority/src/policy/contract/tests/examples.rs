@@ -169,7 +169,7 @@ fn every_example_decides_as_bytecode_as_on_the_interpreter() {
         (
             "method-path",
             with(
-                write.clone(),
+                write,
                 &json!({"action": {"method": "DELETE", "path": "/orders/drafts/1/2", "host": "orders.internal"}}),
             ),
             "method_or_path_not_permitted",
