@@ -27,13 +27,13 @@ deny(reason) := {
 allowed_by := "caracal-bootstrap" if {
 	open
 	bootstrap
-} else := concat("", ["caracal-", grant.application, "-mint"]) if {
+} else := concat("", ["caracal-", owner, "-mint"]) if {
 	open
 	delegated_mint
 } else := "caracal-workload-mint" if {
 	open
 	workload_mint
-} else := concat("", ["caracal-", grant.application, "-use"]) if {
+} else := concat("", ["caracal-", owner, "-use"]) if {
 	open
 	mandate_use
 } else := "caracal-direct-mint" if {
