@@ -1,8 +1,11 @@
 //! From Rego text to bytecode, with every error placed.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU32, NonZeroUsize},
+};
 
-use regorus::{Engine, Rc, languages::rego::compiler::Compiler};
+use regorus::{Engine, PolicyLengthConfig, Rc, languages::rego::compiler::Compiler};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -192,9 +195,16 @@ fn placed(modules: &[Module], report: &str) -> Vec<PolicyError> {
     vec![error]
 }
 
+/// An engine without bounds of its own on lines and columns: programs write data documents as one line,
+/// and the size of a module is bounded here.
 fn new_engine() -> Engine {
     let mut engine = Engine::new();
     engine.set_rego_v0(false);
+    engine.set_policy_length_config(PolicyLengthConfig {
+        max_col: NonZeroU32::MAX,
+        max_file_bytes: NonZeroUsize::MAX,
+        max_lines: NonZeroUsize::MAX,
+    });
     engine
 }
 

@@ -7,7 +7,7 @@ mod files;
 mod tests;
 
 use std::{
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use authority::policy::{
     CONTRACT, CONTRACT_ENTRY, ContractFile, Module, PolicyError, refers_to_contract, written_out,
 };
 use regorus::{
-    Engine, Value,
+    Engine, PolicyLengthConfig, Value,
     unstable::{Expr, Rule, RuleHead, Span},
     utils::limits::{ExecutionTimerConfig, TimeSource, set_time_source},
 };
@@ -230,6 +230,12 @@ fn package(module: &Module) -> &str {
 fn load(files: &Files, contract: &[ContractFile]) -> Result<Engine, SuiteError> {
     let mut engine = Engine::new();
     engine.set_rego_v0(false);
+    // Files are bounded as they are read; programs write data documents as one line.
+    engine.set_policy_length_config(PolicyLengthConfig {
+        max_col: NonZeroU32::MAX,
+        max_file_bytes: NonZeroUsize::MAX,
+        max_lines: NonZeroUsize::MAX,
+    });
     // As in OPA, a builtin that cannot answer is undefined.
     engine.set_strict_builtin_errors(false);
     // A test that prints says so in its result, not in the middle of the report.
