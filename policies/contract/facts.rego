@@ -54,16 +54,24 @@ principal_keys contains key if {
 	some key in data.caracal.index.keys_of[input.principal.id]
 }
 
-# The grant on the resource: one look-up, however many grants there are.
-grant := data.caracal.authz.grants[input.resource.identifier]
+# The grant on the resource: one look-up, however many grants there are. Its members are optional, so
+# they are read by `object.get`: OPA knows the form of a literal document, and refuses to compile a
+# reference to what no grant in it has.
+grant := found if {
+	found := data.caracal.authz.grants[input.resource.identifier]
+	is_object(found)
+}
 
-# A resource belongs to one application, whose sessions use it by their roles.
-owns_resource if grant.application in principal_keys
+# The key of the application that the resource belongs to. Its sessions use the resource by their roles.
+owner := object.get(grant, "application", null)
+
+owns_resource if owner in principal_keys
 
 # Scopes that the application holds as itself, without a session.
 direct_scopes contains scope if {
+	applications := object.get(grant, "applications", {})
 	some key in principal_keys
-	scopes := grant.applications[key]
+	scopes := applications[key]
 	forms.is_list(scopes)
 	some scope in scopes
 	is_string(scope)
@@ -79,8 +87,9 @@ granted if is_workload
 # Roles that cover every scope that is wanted. One of them must cover all: scopes of several roles do
 # not add up, since a session acts in one role at a time.
 covering_roles contains label if {
+	roles := object.get(grant, "roles", {})
 	some label in session_labels
-	scopes := grant.roles[label]
+	scopes := roles[label]
 	forms.is_list(scopes)
 	every scope in wanted_scopes {
 		scope in scopes

@@ -23,9 +23,11 @@ restricted if {
 }
 
 # The tiers of a scope. Found by scope, however long the document is.
-tiers_of[entry.scope] contains entry.tier if {
+tiers_of[scope] contains tier if {
 	not malformed_risk
 	some entry in data.caracal.authz.risk
+	scope := entry.scope
+	tier := entry.tier
 }
 
 # A confinement that cannot be read might have confined this very session, so it confines all of them.

@@ -30,14 +30,14 @@ allowed_by := "caracal-bootstrap" if {
 } else := id if {
 	open
 	delegated_mint
-	id := concat("", ["caracal-", grant.application, "-mint"])
+	id := concat("", ["caracal-", owner, "-mint"])
 } else := "caracal-workload-mint" if {
 	open
 	workload_mint
 } else := id if {
 	open
 	mandate_use
-	id := concat("", ["caracal-", grant.application, "-use"])
+	id := concat("", ["caracal-", owner, "-use"])
 } else := "caracal-direct-mint" if {
 	open
 	direct_mint

@@ -43,7 +43,7 @@ risk_remarks := [{"risk": requested_risk}] if {
 	count(requested_risk) > 0
 } else := []
 
-# An allow with this remark is an allow once a human has approved; the STS mints nothing before that.
+# An allow with this remark holds once a human has approved; whoever mints has to see to that.
 step_up_remarks := [{"step_up_required": {"type": "human_approval", "tiers": required_approvals}}] if {
 	count(required_approvals) > 0
 	not input.context.challenge_resolved == true

@@ -2,7 +2,8 @@
 //! that one run shows everything.
 
 use std::{
-    path::Path,
+    fs, io,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     build,
-    console::{self, Failure, Result, seconds},
+    console::{self, Failure, OrFail, Result, seconds},
     tools::{bindgen_runner, envoy, wasm_target::WasmTarget},
     workspace::Workspace,
 };
@@ -65,7 +66,7 @@ impl Stage {
                     .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
                 tests(&mut cargo, filters)
             }
-            Self::Policy => policy(workspace, filters),
+            Self::Policy => policy(workspace),
             Self::E2e => {
                 let artifacts = build::run(workspace)?;
                 let mut cargo = workspace.cargo("test");
@@ -117,24 +118,113 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
 }
 
-/// The tests of the policy module, and the same Rego in OPA itself where the user has it.
-fn policy(workspace: &Workspace, filters: &[String]) -> Result<()> {
-    let mut cargo = workspace.cargo("test");
-    cargo.args(["--package", "authority", "policy"]);
-    tests(&mut cargo, filters)?;
-    let mut opa = workspace.command("opa");
-    opa.args(["test", "--v0-compatible=false"])
-        .arg(Path::new("policies"));
-    match opa.status() {
+/// The tests of the decision contract and of every example, and the same in OPA itself where the user
+/// has it.
+fn policy(workspace: &Workspace) -> Result<()> {
+    let mut cargo = workspace.cargo("build");
+    cargo.args(["--package", "sts-server", "--bin", "caracal"]);
+    done(&mut cargo, "cargo build")?;
+    let caracal = workspace.target().join("debug/caracal");
+    let mut opa = Some("opa");
+    let mut failed = Vec::new();
+    for directory in policy_directories(workspace)? {
+        console::line(format_args!("-- {}", directory.display()));
+        let mut test = workspace.command(&caracal);
+        test.args(["policy", "test"]).arg(&directory);
+        let mut outcomes = vec![done(&mut test, "caracal policy test")];
+        if directory != Path::new(CONTRACT) {
+            let mut check = workspace.command(&caracal);
+            check.args(["policy", "check"]).arg(&directory);
+            outcomes.push(done(&mut check, "caracal policy check"));
+        }
+        if let Some(program) = opa {
+            let mut test = workspace.command(program);
+            test.arg("test").args(opa_files(workspace, &directory)?);
+            match test.status() {
+                Ok(status) if status.success() => {}
+                Ok(status) => outcomes.push(Err(Failure::new(
+                    format!("`opa test` failed ({status})"),
+                    "see its output above",
+                ))),
+                Err(_) => {
+                    console::line("  no `opa` in PATH: the policies run in Caracal only");
+                    opa = None;
+                }
+            }
+        }
+        for failure in outcomes.into_iter().filter_map(Result::err) {
+            console::failure(&failure);
+            failed.push(directory.display().to_string());
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    failed.dedup();
+    Err(Failure::new(
+        format!("policies failed: {}", failed.join(", ")),
+        "run one with `caracal policy test DIR --verbose`",
+    ))
+}
+
+const CONTRACT: &str = "policies/contract";
+
+/// The contract, and each example by itself: every one of them defines its own decision.
+fn policy_directories(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let examples = Path::new("policies/examples");
+    let mut directories = vec![PathBuf::from(CONTRACT)];
+    directories.extend(entries(workspace, examples)?);
+    Ok(directories)
+}
+
+/// What `opa test` gets: the contract joins an example, without the entry where the example decides
+/// itself.
+fn opa_files(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = entries(workspace, directory)?;
+    if directory == Path::new(CONTRACT) {
+        return Ok(files);
+    }
+    let is_test = |file: &Path| file.to_string_lossy().ends_with("_test.rego");
+    let mut authored = false;
+    for file in files.iter().filter(|file| !is_test(file)) {
+        let text = fs::read_to_string(workspace.root().join(file))
+            .or_fail(|| format!("cannot read {}", file.display()))?;
+        authored |= !text.contains("# caracal:data-document");
+    }
+    let left_out = |file: &Path| is_test(file) || (authored && file.ends_with("entry.rego"));
+    files.extend(
+        entries(workspace, Path::new(CONTRACT))?
+            .into_iter()
+            .filter(|file| !left_out(file)),
+    );
+    Ok(files)
+}
+
+/// What a directory of the repository holds, in order.
+fn entries(workspace: &Workspace, directory: &Path) -> Result<Vec<PathBuf>> {
+    let listed = fs::read_dir(workspace.root().join(directory))
+        .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+        .or_fail(|| format!("cannot read {}", directory.display()))?;
+    let mut paths: Vec<PathBuf> = listed
+        .iter()
+        .map(|entry| directory.join(entry.file_name()))
+        .collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// Runs a command with its output as it is.
+fn done(command: &mut Command, name: &str) -> Result<()> {
+    match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Failure::new(
-            format!("`opa test policies` failed ({status})"),
+            format!("`{name}` failed ({status})"),
             "see its output above",
         )),
-        Err(_) => {
-            console::line("  no `opa` in PATH: the policies ran in Caracal only");
-            Ok(())
-        }
+        Err(error) => Err(Failure::new(
+            format!("cannot run {name}: {error}"),
+            "install Rust from https://rustup.rs",
+        )),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The two machines against each other: random policies, and wherever the compiler chooses bytecode the
 //! interpreter has to say the same.
 
-use proptest::prelude::*;
 use regorus::Value;
 use serde_json::json;
 
@@ -325,48 +324,54 @@ fn answers(policy: &str) -> Option<[String; 2]> {
         let mut evaluator = Policy::load(&compiled.program).unwrap().evaluator();
         match evaluator.value(Value::from(input.clone())) {
             Ok(value) => value.to_string(),
-            Err(error) if std::env::var_os("HUNT").is_some() => format!("{ERROR}: {error}"),
             Err(_) => ERROR.to_owned(),
         }
     }))
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn bytecode_says_what_the_interpreter_says(seed: u64) {
-        use_clock();
+#[test]
+fn bytecode_says_what_the_interpreter_says() {
+    use_clock();
+    let mut compared = 0;
+    for seed in 0..2_000 {
         let policy = Writer::policy(seed);
         if let Some([bytecode, interpreter]) = answers(&policy) {
-            prop_assert!(interpreter == ERROR || bytecode == interpreter, "{bytecode}\n{interpreter}\n{policy}");
+            compared += 1;
+            assert!(
+                interpreter == ERROR || bytecode == interpreter,
+                "{bytecode}\n{interpreter}\n{policy}"
+            );
         }
     }
+    assert!(compared > 100, "{compared}");
 }
 
-/// Looks longer, and shows the smallest policies that the machines disagree on.
+/// Looks further: `START=5000 HUNT=100000 cargo test -p authority --lib hunt -- --ignored --nocapture`
+/// shows the smallest of so many policies, from that seed on, that the machines disagree on.
 #[test]
-#[ignore]
+#[ignore = "it takes as long as one lets it"]
 fn hunt() {
     use_clock();
-    let (mut bytecode_chosen, mut found) = (0, Vec::new());
-    let start = std::env::var("START").map_or(0, |start| start.parse().unwrap());
-    let count = std::env::var("HUNT").map_or(20_000, |count| count.parse().unwrap());
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |text| text.parse::<u64>().unwrap())
+    };
+    let (start, count) = (number("START", 2_000), number("HUNT", 1_000));
+    let (mut compared, mut found) = (0, Vec::new());
     for seed in start..start + count {
         let policy = Writer::policy(seed);
         if let Some([bytecode, interpreter]) = answers(&policy) {
-            bytecode_chosen += 1;
-            if bytecode != interpreter && !interpreter.starts_with(ERROR) {
+            compared += 1;
+            if bytecode != interpreter && interpreter != ERROR {
                 found.push((policy.len(), policy, bytecode, interpreter));
             }
         }
     }
     found.sort();
     println!(
-        "{bytecode_chosen} of {count} bytecode, {} disagree",
+        "{compared} of {count} are bytecode, {} disagree",
         found.len()
     );
     for (_, policy, bytecode, interpreter) in found.iter().take(12) {
-        println!("----\n{policy}\nB {bytecode}\nI {interpreter}");
+        println!("----\n{policy}\nbytecode    {bytecode}\ninterpreter {interpreter}");
     }
 }

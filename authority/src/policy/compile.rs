@@ -1,6 +1,6 @@
 //! From a set of modules to a program, with every error placed.
 
-use std::{collections::BTreeSet, num::NonZeroU32};
+use std::{borrow::Cow, collections::BTreeSet, num::NonZeroU32};
 
 use regorus::{
     Engine, PolicyLengthConfig, Rc, Value,
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ENTRY_POINT, MAX_MODULES, Module, PolicyError, PolicyKind, contract, definedness, dialect,
     dialect::Text,
+    imports::written_out,
     module::{Parsed, parse, rule_root},
     program::{Code, Program},
     rewrite::rewrite,
@@ -106,7 +107,7 @@ struct Set<'a> {
 
 struct Member<'a> {
     name: &'a str,
-    source: &'a str,
+    source: Cow<'a, str>,
     /// Whether it decides, rather than being worked out when the set is compiled.
     runs: bool,
 }
@@ -147,7 +148,7 @@ impl<'a> Set<'a> {
                     }
                     set.members.push(Member {
                         name: &module.name,
-                        source: &module.source,
+                        source: Cow::Borrowed(&module.source),
                         runs,
                     });
                 }
@@ -171,13 +172,14 @@ impl<'a> Set<'a> {
     /// worked out with them, unless the user's own rules compute documents.
     fn add_contract(&mut self, modules: &[Module], computed: bool) -> Result<(), Vec<PolicyError>> {
         for (name, source) in contract::joining(self.kind, modules) {
+            let text = written_out(source);
             let package = self
                 .engine
-                .add_policy(name.to_owned(), source.to_owned())
+                .add_policy(name.to_owned(), text.clone())
                 .map_err(|error| vec![PolicyError::from_regorus(name, &error.to_string())])?;
             self.members.push(Member {
                 name,
-                source,
+                source: Cow::Owned(text),
                 runs: computed || package != INDEX,
             });
             self.digests.push(digest(name, source));
@@ -260,7 +262,7 @@ impl<'a> Set<'a> {
             .zip(self.engine.get_modules())
             .map(|(member, module)| Text {
                 name: member.name,
-                source: member.source,
+                source: &member.source,
                 module,
                 runs: member.runs,
             })
@@ -275,16 +277,13 @@ impl<'a> Set<'a> {
             .zip(findings.edits)
             .filter(|(text, _)| text.runs)
         {
+            let source = rewrite(text.source, edits).map_err(|at| {
+                let problem = "this pattern cannot be rewritten";
+                vec![PolicyError::at(text.name, text.source, at, problem)]
+            })?;
             modules.push(Module {
                 name: text.name.to_owned(),
-                source: rewrite(text.source, edits).map_err(|at| {
-                    vec![PolicyError::at(
-                        text.name,
-                        text.source,
-                        at,
-                        "cannot be changed here",
-                    )]
-                })?,
+                source: written_out(&source),
             });
         }
         if interpreter || !findings.interpreted.is_empty() {

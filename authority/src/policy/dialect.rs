@@ -56,6 +56,7 @@ pub(super) fn examine(texts: &[Text<'_>], base: &regorus::Value) -> Findings {
             bindable: Vec::new(),
             in_comprehension: 0,
             comprehensions: 0,
+            arithmetic: 0,
             rule: Path::new(),
             calls: &mut calls,
             findings: &mut findings,
@@ -215,6 +216,7 @@ struct Look<'a, 'w> {
     bindable: Vec<BTreeSet<&'w str>>,
     in_comprehension: usize,
     comprehensions: usize,
+    arithmetic: usize,
     /// The rule that is being looked at.
     rule: Path,
     calls: &'w mut Calls,
@@ -401,9 +403,12 @@ impl<'w> Look<'_, 'w> {
             }
             Literal::Expr { expr, .. } => self.expr(expr),
             Literal::NotExpr { expr, span } => {
-                let comprehensions = self.comprehensions;
+                let (comprehensions, arithmetic) = (self.comprehensions, self.arithmetic);
                 if self.expr(expr) {
                     self.interpreted(span.start, "an iteration under not");
+                }
+                if self.arithmetic > arithmetic {
+                    self.interpreted(span.start, "arithmetic under not");
                 }
                 if self.comprehensions > comprehensions {
                     self.interpreted(span.start, "a comprehension under not");
@@ -458,6 +463,7 @@ impl<'w> Look<'_, 'w> {
             Expr::Call { fcn, params, .. } => self.call(fcn, params),
             Expr::UnaryExpr { expr, .. } => self.expr(expr),
             Expr::ArithExpr { op, lhs, rhs, .. } => {
+                self.arithmetic += 1;
                 if *op == ArithOp::Mul && constant(lhs).is_none() && constant(rhs).is_none() {
                     let problem = "a product of two values, neither of them in the text, has no bound on its size";
                     let note = at(self.text, lhs.span().start, problem);
@@ -465,9 +471,11 @@ impl<'w> Look<'_, 'w> {
                 }
                 self.exprs([lhs, rhs])
             }
-            Expr::BinExpr { lhs, rhs, .. } | Expr::BoolExpr { lhs, rhs, .. } => {
+            Expr::BinExpr { lhs, rhs, .. } => {
+                self.arithmetic += 1;
                 self.exprs([lhs, rhs])
             }
+            Expr::BoolExpr { lhs, rhs, .. } => self.exprs([lhs, rhs]),
             Expr::AssignExpr { op, lhs, rhs, .. } => {
                 match (op, lhs.as_ref()) {
                     (AssignOp::ColEq, Expr::Var { span, .. }) if span.text() != "_" => {}

@@ -27,7 +27,7 @@ use super::{
 /// Most instructions that one evaluation of bytecode may run.
 pub const INSTRUCTION_LIMIT: usize = 100_000;
 /// Longest that one evaluation may take, on either machine.
-pub const TIME_LIMIT: Duration = Duration::from_millis(100);
+pub const TIME_LIMIT: Duration = Duration::from_millis(250);
 
 /// Steps between two looks at the clock: where each step is small, and where one may be a regular
 /// expression over all of a request.

@@ -14,6 +14,7 @@ mod definedness;
 mod dialect;
 mod error;
 mod evaluate;
+mod imports;
 pub mod input;
 mod lexical;
 mod module;
@@ -31,6 +32,7 @@ pub use self::{
         EvalError, Evaluator, INSTRUCTION_LIMIT, LoadError, Policy, PolicyDecision, PolicyResult,
         TIME_LIMIT, set_clock,
     },
+    imports::written_out,
     lexical::is_data_document,
     module::{MAX_MODULE_BYTES, MAX_MODULES, Module, PolicyKind, check},
 };

@@ -7,16 +7,16 @@ mod files;
 mod tests;
 
 use std::{
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use authority::policy::{
-    CONTRACT, CONTRACT_ENTRY, ContractFile, Module, PolicyError, refers_to_contract,
+    CONTRACT, CONTRACT_ENTRY, ContractFile, Module, PolicyError, refers_to_contract, written_out,
 };
 use regorus::{
-    Engine, Value,
+    Engine, PolicyLengthConfig, Value,
     unstable::{Expr, Rule, RuleHead, Span},
     utils::limits::{ExecutionTimerConfig, TimeSource, set_time_source},
 };
@@ -230,21 +230,40 @@ fn package(module: &Module) -> &str {
 fn load(files: &Files, contract: &[ContractFile]) -> Result<Engine, SuiteError> {
     let mut engine = Engine::new();
     engine.set_rego_v0(false);
+    // Files are bounded as they are read; programs write data documents as one line.
+    engine.set_policy_length_config(PolicyLengthConfig {
+        max_col: NonZeroU32::MAX,
+        max_file_bytes: NonZeroUsize::MAX,
+        max_lines: NonZeroUsize::MAX,
+    });
+    // As in OPA, a builtin that cannot answer is undefined.
+    engine.set_strict_builtin_errors(false);
     // A test that prints says so in its result, not in the middle of the report.
     engine.set_gather_prints(true);
-    let mut errors = Vec::new();
-    let modules = files
+    let modules: Vec<(&str, &str)> = files
         .modules
         .iter()
         .map(|module| (module.name.as_str(), module.source.as_str()))
-        .chain(contract.iter().copied());
-    for (name, source) in modules {
-        if let Err(error) = engine.add_policy(name.to_owned(), source.to_owned()) {
-            errors.push(PolicyError::from_regorus(name, &error.to_string()));
-        }
-    }
+        .chain(contract.iter().copied())
+        .collect();
+    // What is wrong with a file is told of the file as it stands.
+    let mut parser = engine.clone();
+    let wrong = |(name, source): &(&str, &str)| {
+        let error = parser
+            .add_policy((*name).to_owned(), (*source).to_owned())
+            .err()?;
+        Some(PolicyError::from_regorus(name, &error.to_string()))
+    };
+    let errors: Vec<PolicyError> = modules.iter().filter_map(wrong).collect();
     if !errors.is_empty() {
         return Err(SuiteError::Policy(errors));
+    }
+    for (name, source) in modules {
+        engine
+            .add_policy(name.to_owned(), written_out(source))
+            .map_err(|error| {
+                SuiteError::Policy(vec![PolicyError::from_regorus(name, &error.to_string())])
+            })?;
     }
     for (path, document) in &files.documents {
         engine

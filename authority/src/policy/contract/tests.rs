@@ -4,6 +4,7 @@
 // proptest is not built for wasm32.
 #![cfg(not(target_arch = "wasm32"))]
 
+mod examples;
 mod model;
 
 use std::{cell::RefCell, collections::BTreeSet};
@@ -260,4 +261,49 @@ fn every_path_and_every_reason_is_among_what_they_agree_on() {
     .map(str::to_owned)
     .into();
     assert_eq!(seen, expected);
+}
+
+/// A thousand resources, ten applications on each: a decision that went through them would run into
+/// the bound on instructions.
+#[test]
+fn a_decision_looks_up_one_grant_however_many_there_are() {
+    let number = |count: usize| (0..count).map(|number| (format!("k{number}"), number));
+    let app_ids: serde_json::Map<_, _> = number(1000)
+        .map(|(key, number)| (key, json!(format!("app-{number}"))))
+        .collect();
+    let grants: serde_json::Map<_, _> = number(1000)
+        .map(|(key, number)| {
+            let holders = (0..10).map(|step| format!("k{}", (number + step * 7) % 1000));
+            let applications: serde_json::Map<_, _> =
+                holders.map(|holder| (holder, json!(["r"]))).collect();
+            (key, json!({"applications": applications}))
+        })
+        .collect();
+    let module = Module {
+        name: "grants.rego".to_owned(),
+        source: format!(
+            "# caracal:data-document\npackage caracal.authz\napp_ids := {}\ngrants := {}\n",
+            json!(app_ids),
+            json!(grants),
+        ),
+    };
+    let compiled = compile(&[module]).unwrap();
+    let mut evaluator = Policy::load(&compiled.program).unwrap().evaluator();
+    for (application, expected) in [
+        ("app-5", "caracal-direct-mint"),
+        ("app-6", "resource_not_granted"),
+    ] {
+        let input = json!({
+            "principal": {"type": "Application", "id": application, "zone_id": "z"},
+            "resource": {"type": "Resource", "id": "r", "identifier": "k5", "scopes": ["r"]},
+            "action": {"id": "TokenExchange"},
+            "context": {"requested_scopes": ["r"], "challenge_resolved": false},
+        });
+        let run = evaluator.evaluate(&PolicyInput::from_json(input)).unwrap();
+        let named = run.determining_policies.first();
+        let answer = named
+            .and_then(|policy| policy["id"].as_str())
+            .or(run.reason());
+        assert_eq!(answer, Some(expected));
+    }
 }

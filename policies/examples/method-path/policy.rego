@@ -1,0 +1,26 @@
+# What the scope allows, the method and the path may still forbid: orders are changed as drafts only,
+# and nothing is deleted from outside.
+package caracal.authz
+
+import data.caracal.contract
+import rego.v1
+
+result := contract.deny("method_or_path_not_permitted") if {
+	contract.at_gateway
+	not permitted
+} else := contract.result
+
+permitted if input.action.method in {"GET", "HEAD"}
+
+# The path is normalised: it has one reading, and no query.
+permitted if {
+	input.action.method in {"POST", "PUT", "PATCH"}
+	startswith(input.action.path, "/orders/drafts/")
+}
+
+# An internal host may do more; which one is meant is up to the policy, so it is named in full.
+permitted if {
+	input.action.method == "DELETE"
+	input.action.host == "orders.internal"
+	["", "orders", "drafts", _] = split(input.action.path, "/")
+}
