@@ -12,6 +12,8 @@ mod policy_inputs;
 mod policy_sets;
 mod resources;
 mod shadows;
+#[cfg(test)]
+mod tests;
 mod zones;
 
 use std::{path::Path, str::FromStr, time::Duration};
