@@ -17,9 +17,10 @@ use super::{
     client::{Client, path, with_members},
     error::CliError,
     output::{Field, Format},
-    policy_set,
+    policy_eval, policy_history, policy_set, policy_shadow,
     policy_source::{check, compile, policy_name, read_modules, read_text},
     policy_test,
+    policy_trial,
 };
 
 const FIELDS: [Field; 7] = [
@@ -89,7 +90,7 @@ pub(super) enum PolicyCommand {
         after_help = "Examples:\n  caracal policy check grants.rego\n  caracal policy check policies/"
     )]
     Check {
-        /// Files, or directories with .rego files
+        /// Files, or directories with .rego and .json files
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -101,13 +102,23 @@ Examples:
 
 Exit code: 0 if all tests passed, 2 if any failed, 1 if the files could not be used.")]
     Test(policy_test::TestArgs),
+    /// Evaluate policies on an input without a server
+    Eval(policy_eval::EvalArgs),
+    /// Ask the server what a version, or files, would decide; nothing of it is put in force
+    Simulate(policy_trial::SimulateArgs),
+    /// Show what differs between two versions of a policy set
+    Diff(policy_history::DiffArgs),
+    /// Put the version in force that was in force before
+    Rollback(policy_history::RollbackArgs),
+    /// Evaluate a version beside the one in force without enforcing it, and list where the two disagree
+    Shadow(policy_shadow::ShadowArgs),
     /// Put files in force as the zone's policy: store what changed, make a set of them, activate it
     #[command(
         after_help = "Examples:\n  caracal policy activate --zone demo grants.rego\n  \
         caracal policy activate --zone demo policies/"
     )]
     Activate {
-        /// Files, or directories with .rego files; each becomes a version of the policy of its name
+        /// Files, or directories with .rego and .json files; each becomes a version of the policy of its name
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// Policy set that takes them
@@ -141,6 +152,11 @@ pub(super) fn run(command: &PolicyCommand, context: &Context<'_>) -> Result<(), 
                 &VERSIONS,
             )
         }
+        PolicyCommand::Eval(arguments) => policy_eval::run(arguments, context),
+        PolicyCommand::Simulate(arguments) => policy_trial::run(arguments, context),
+        PolicyCommand::Diff(arguments) => policy_history::diff(arguments, context),
+        PolicyCommand::Rollback(arguments) => policy_history::roll_back(arguments, context),
+        PolicyCommand::Shadow(arguments) => policy_shadow::run(arguments, context),
         PolicyCommand::Activate { files, set, zone } => {
             activate(files, set, &context.zone(zone)?, context)
         }
@@ -231,30 +247,9 @@ fn activate(
     zone: &str,
     context: &Context<'_>,
 ) -> Result<(), CliError> {
-    let modules = read_modules(files)?;
-    let kind = compile(&modules).map_err(CliError::Policy)?;
-    let mut names = BTreeSet::new();
-    for module in &modules {
-        let name = policy_name(&module.name)?;
-        if !names.insert(name.to_lowercase()) {
-            return Err(CliError::usage(format!(
-                "two files give the policy {name:?}; policies are named after files"
-            )));
-        }
-    }
-
     let client = context.admin()?;
-    let collection = collection(zone);
-    let stored = client.items(&collection)?;
-    let mut policies = Vec::new();
-    for module in &modules {
-        policies.push(store(&client, &collection, &stored, module)?);
-    }
-    let manifest: Vec<Value> = policies
-        .iter()
-        .map(|policy| json!({"policy_version_id": policy.version_id}))
-        .collect();
-    let activated = policy_set::put_in_force(&client, zone, set, &json!(manifest))?;
+    let (kind, policies) = store_files(&client, zone, files)?;
+    let activated = policy_set::put_in_force(&client, zone, set, &manifest(&policies))?;
     let stored = policies.iter().map(StoredPolicy::json).collect();
     let activated = with_members(activated, [("kind", json!(kind)), ("policies", stored)]);
     if context.output.format() == Format::Text {
@@ -285,6 +280,75 @@ impl StoredPolicy {
     fn json(&self) -> Value {
         json!({"name": self.name, "version_id": self.version_id, "version": self.version, "changed": self.changed})
     }
+}
+
+/// Stores `files`, which have to make a set, as versions of the policies of their names.
+fn store_files(
+    client: &Client,
+    zone: &str,
+    files: &[PathBuf],
+) -> Result<(PolicyKind, Vec<StoredPolicy>), CliError> {
+    let modules = read_modules(files)?;
+    let kind = compile(&modules).map_err(CliError::Policy)?;
+    let mut names = BTreeSet::new();
+    for module in &modules {
+        let name = policy_name(&module.name)?;
+        if !names.insert(name.to_lowercase()) {
+            return Err(CliError::usage(format!(
+                "two files give the policy {name:?}; policies are named after files"
+            )));
+        }
+    }
+    let collection = collection(zone);
+    let stored = client.items(&collection)?;
+    let policies: Result<_, _> = modules
+        .iter()
+        .map(|module| store(client, &collection, &stored, module))
+        .collect();
+    Ok((kind, policies?))
+}
+
+fn manifest(policies: &[StoredPolicy]) -> Value {
+    policies
+        .iter()
+        .map(|policy| json!({"policy_version_id": policy.version_id}))
+        .collect()
+}
+
+/// A version to be tried: path of its set, id and number.
+pub(super) struct Candidate {
+    pub(super) set: String,
+    pub(super) version_id: String,
+    pub(super) number: u64,
+}
+
+/// The version `version` of the set `set`, or the one that `files` make, which is stored for it.
+pub(super) fn candidate(
+    client: &Client,
+    zone: &str,
+    set: &str,
+    version: Option<&str>,
+    files: &[PathBuf],
+) -> Result<Option<Candidate>, CliError> {
+    if let Some(version) = version {
+        let set = policy_set::found(client, zone, set)?;
+        let (version_id, number) = policy_set::version_of(client, &set, version)?;
+        return Ok(Some(Candidate {
+            set,
+            version_id,
+            number,
+        }));
+    }
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let (_, policies) = store_files(client, zone, files)?;
+    let stored = policy_set::store(client, zone, set, &manifest(&policies))?;
+    Ok(Some(Candidate {
+        set: stored.set,
+        version_id: client.member(&stored.version, "version_id")?,
+        number: number(&stored.version),
+    }))
 }
 
 /// Makes sure that the newest version of the module's policy is the module's text.

@@ -84,8 +84,8 @@ fn a_shadow_rides_along_and_its_disagreements_in_exchanges_are_counted_and_liste
         policy.unwrap().policy_set_version_id.to_string()
     };
     assert_eq!(
-        (of(published.policy), of(published.shadow)),
-        (wide.clone(), narrow.clone())
+        (&*of(published.policy), &*of(published.shadow)),
+        (wide.as_str(), narrow.as_str())
     );
 
     demo.exchange(&[]).expect(200);
