@@ -16,6 +16,11 @@ pub(crate) fn now_nanos() -> u64 {
         .unwrap_or(0)
 }
 
+/// The time since the Unix epoch, for policies to be bounded by.
+pub(crate) fn clock() -> Duration {
+    Duration::from_nanos(now_nanos())
+}
+
 /// `nanos` in whole milliseconds.
 pub(crate) fn to_millis(nanos: u64) -> Millis {
     nanos / 1_000_000

@@ -27,6 +27,7 @@ use crate::{
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
+    authority::policy::set_clock(host::clock);
     proxy_wasm::set_root_context(|_| Box::new(Root::default()));
 }}
 

@@ -34,6 +34,7 @@ pub mod suite;
 mod zones;
 
 pub use self::{
+    clock::bound_policies,
     credentials::CredentialError,
     data_dir::DataDirError,
     entropy::EntropyError,

@@ -9,9 +9,9 @@ use std::{
 use authority::{
     bundle::manifest_sha256,
     ids::{PolicySetId, PolicySetVersionId},
-    policy::{COMPILER, Compiled, MAX_MODULES, Module, Policy, compile},
+    policy::{COMPILER, Compiled, MAX_MODULES, Module, Policy, PolicyError, compile},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Moment,
@@ -45,6 +45,16 @@ pub(crate) struct Loaded {
     pub(crate) version_id: PolicySetVersionId,
     pub(crate) manifest_sha256: String,
     pub(crate) policy: Policy,
+}
+
+/// A version with what the compiler remarked on it.
+#[derive(Debug, Serialize)]
+pub(crate) struct CreatedVersion {
+    #[serde(flatten)]
+    version: PolicySetVersion,
+    /// The constructs for which it runs on the slower of the two machines, placed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<PolicyError>,
 }
 
 /// A module as it is stored.
@@ -130,8 +140,9 @@ impl Sts {
         zone: &Zone,
         set: &PolicySet,
         new: NewVersion,
-    ) -> Result<(PolicySetVersion, bool)> {
+    ) -> Result<(CreatedVersion, bool)> {
         let (compiled, manifest_sha256) = self.compile(zone, &new.manifest).await?;
+        let notes = compiled.notes;
         let mut version = PolicySetVersion {
             id: PolicySetVersionId::from(entropy::id()),
             policy_set_id: set.id.clone(),
@@ -149,13 +160,19 @@ impl Sts {
             .policy_set_version_of_manifest(&set.id, &version.manifest_sha256, &version.compiler)
             .await?
         {
-            return Ok((same, false));
+            return Ok((
+                CreatedVersion {
+                    version: same,
+                    notes,
+                },
+                false,
+            ));
         }
         change
             .insert_policy_set_version(&zone.id, &mut version)
             .await?;
         change.commit().await?;
-        Ok((version, true))
+        Ok((CreatedVersion { version, notes }, true))
     }
 
     /// The policy that decides in `zone`.

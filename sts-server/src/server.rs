@@ -12,6 +12,7 @@ use tokio::{net::TcpListener, pin, sync::watch};
 use url::Url;
 
 use crate::{
+    clock::bound_policies,
     credentials::{CredentialError, Credentials},
     data_dir::{DataDir, DataDirError},
     error::Error,
@@ -120,6 +121,7 @@ pub async fn serve(
     config: ServeConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    bound_policies();
     let data_dir = DataDir::open(&config.data_dir)?;
     let listener = TcpListener::bind(config.listen)
         .await

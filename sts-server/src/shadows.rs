@@ -54,12 +54,16 @@ pub(crate) struct ShadowAccount {
 
 /// What exchanges found since it was last written down.
 #[derive(Default)]
-pub(crate) struct Shadows(Mutex<HashMap<ZoneId, Tally>>);
+pub(crate) struct Shadows {
+    tallies: Mutex<HashMap<ZoneId, Tally>>,
+    /// Held while it is written down, so that whoever reads after that finds it.
+    writing: tokio::sync::Mutex<()>,
+}
 
 impl Shadows {
     /// Counts one verdict.
     pub(crate) fn add(&self, zone: &ZoneId, version: &PolicySetVersionId, verdict: ShadowVerdict) {
-        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         tallies
             .entry(zone.clone())
             .or_insert_with(|| Tally::listing(MAX_REPORT_ROWS))
@@ -67,7 +71,8 @@ impl Shadows {
     }
 
     fn take(&self) -> Vec<(ZoneId, Report)> {
-        let tallies = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let tallies =
+            std::mem::take(&mut *self.tallies.lock().unwrap_or_else(PoisonError::into_inner));
         tallies
             .into_iter()
             .filter_map(|(zone, mut tally)| Some((zone, tally.take()?)))
@@ -194,6 +199,7 @@ impl Sts {
 
     /// Writes down what exchanges found. What cannot be written is lost, and said so.
     pub(crate) async fn flush_shadows(&self) {
+        let _writing = self.shadows.writing.lock().await;
         for (zone, report) in self.shadows.take() {
             if let Err(error) = self.write_report(&zone, &report).await {
                 tracing::warn!(%zone, %error, "what a shadow policy found is not recorded");

@@ -172,6 +172,7 @@ impl Context<'_> {
 /// Parses the arguments, runs the command, and reports its failure.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    sts_server::bound_policies();
     let output = Output::new(cli.common.output);
     let context = Context {
         output,

@@ -7,7 +7,7 @@ use std::{
 
 use authority::{
     bundle::content_sha256,
-    policy::{Module, PolicyKind},
+    policy::{Module, PolicyError, PolicyKind},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{
     Context, ZoneArg,
     client::{Client, path, with_members},
-    error::CliError,
+    error::{CliError, placed},
     output::{Field, Format},
     policy_eval, policy_history, policy_set, policy_shadow,
     policy_source::{check, compile, policy_name, read_modules, read_text},
@@ -184,16 +184,27 @@ pub(super) fn number(version: &Value) -> u64 {
 
 fn check_files(files: &[PathBuf], context: &Context<'_>) -> Result<(), CliError> {
     let modules = read_modules(files)?;
-    let kind = compile(&modules).map_err(CliError::Policy)?;
-    let (code, decides) = match kind {
+    let compiled = compile(&modules).map_err(CliError::Policy)?;
+    let (code, decides) = match compiled.kind {
         PolicyKind::Data => ("data", "data documents, decided by Caracal's contract"),
         PolicyKind::Authored => ("authored", "a policy of its own"),
     };
     let names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
     let text = format!("ok: {} ({decides})\n", names.join(" "));
-    context
-        .output
-        .either(&text, &json!({"valid": true, "kind": code, "files": names}))
+    remark(context, &compiled.notes);
+    context.output.either(
+        &text,
+        &json!({"valid": true, "kind": code, "files": names, "notes": compiled.notes}),
+    )
+}
+
+/// Says for which constructs a set runs on the slower of the two machines.
+fn remark(context: &Context<'_>, notes: &[PolicyError]) {
+    if context.output.format() == Format::Text {
+        for note in notes {
+            context.output.note(&format!("note: {}", placed(note)));
+        }
+    }
 }
 
 fn create(name: &str, file: &Path, zone: &str, context: &Context<'_>) -> Result<(), CliError> {
@@ -248,7 +259,7 @@ fn activate(
     context: &Context<'_>,
 ) -> Result<(), CliError> {
     let client = context.admin()?;
-    let (kind, policies) = store_files(&client, zone, files)?;
+    let (kind, policies) = store_files(&client, zone, files, context)?;
     let activated = policy_set::put_in_force(&client, zone, set, &manifest(&policies))?;
     let stored = policies.iter().map(StoredPolicy::json).collect();
     let activated = with_members(activated, [("kind", json!(kind)), ("policies", stored)]);
@@ -287,9 +298,11 @@ fn store_files(
     client: &Client,
     zone: &str,
     files: &[PathBuf],
+    context: &Context<'_>,
 ) -> Result<(PolicyKind, Vec<StoredPolicy>), CliError> {
     let modules = read_modules(files)?;
-    let kind = compile(&modules).map_err(CliError::Policy)?;
+    let compiled = compile(&modules).map_err(CliError::Policy)?;
+    remark(context, &compiled.notes);
     let mut names = BTreeSet::new();
     for module in &modules {
         let name = policy_name(&module.name)?;
@@ -305,7 +318,7 @@ fn store_files(
         .iter()
         .map(|module| store(client, &collection, &stored, module))
         .collect();
-    Ok((kind, policies?))
+    Ok((compiled.kind, policies?))
 }
 
 fn manifest(policies: &[StoredPolicy]) -> Value {
@@ -329,6 +342,7 @@ pub(super) fn candidate(
     set: &str,
     version: Option<&str>,
     files: &[PathBuf],
+    context: &Context<'_>,
 ) -> Result<Option<Candidate>, CliError> {
     if let Some(version) = version {
         let set = policy_set::found(client, zone, set)?;
@@ -342,7 +356,7 @@ pub(super) fn candidate(
     if files.is_empty() {
         return Ok(None);
     }
-    let (_, policies) = store_files(client, zone, files)?;
+    let (_, policies) = store_files(client, zone, files, context)?;
     let stored = policy_set::store(client, zone, set, &manifest(&policies))?;
     Ok(Some(Candidate {
         set: stored.set,

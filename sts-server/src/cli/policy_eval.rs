@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use authority::{
     decision::shadow::Verdict,
-    policy::{self, Policy, input::PolicyInput},
+    policy::{Policy, input::PolicyInput},
 };
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use super::{
     client::with_members,
     error::CliError,
     output::Field,
-    policy_source::{check, read_json, read_modules},
+    policy_source::{compile, read_json, read_modules},
 };
 
 /// What is shown of a decision.
@@ -45,8 +45,7 @@ pub(super) struct EvalArgs {
 pub(super) fn run(arguments: &EvalArgs, context: &Context<'_>) -> Result<(), CliError> {
     let modules = read_modules(&arguments.files)?;
     let input: Value = read_json(&arguments.input)?;
-    check(&modules).map_err(CliError::Policy)?;
-    let compiled = policy::compile(&modules).map_err(CliError::Policy)?;
+    let compiled = compile(&modules).map_err(CliError::Policy)?;
     let unusable = |error: &dyn std::fmt::Display| CliError::Finding(error.to_string());
     let policy = Policy::load(&compiled.program).map_err(|error| unusable(&error))?;
     let evaluated = policy.evaluator().evaluate(&PolicyInput::from_json(input));

@@ -93,8 +93,15 @@ pub(super) fn run(arguments: &ShadowArgs, context: &Context<'_>) -> Result<(), C
             .output
             .either("the shadow is off\n", &json!({"shadow": null}));
     }
-    let candidate = candidate(&client, &zone, &arguments.set, version.as_deref(), files)?
-        .ok_or_else(|| CliError::usage("name files, or a version with --version"))?;
+    let candidate = candidate(
+        &client,
+        &zone,
+        &arguments.set,
+        version.as_deref(),
+        files,
+        context,
+    )?
+    .ok_or_else(|| CliError::usage("name files, or a version with --version"))?;
     let shadowed = client.post(
         &format!("{}/shadow", candidate.set),
         &json!({"version_id": candidate.version_id}),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use authority::policy::{self, Module, PolicyError, PolicyKind};
+use authority::policy::{self, Compiled, Module, PolicyError, PolicyKind};
 
 use serde_json::Value;
 
@@ -115,9 +115,9 @@ pub(super) fn check(modules: &[Module]) -> Result<Vec<PolicyKind>, Vec<PolicyErr
 }
 
 /// Checks each module, then compiles them as one set.
-pub(super) fn compile(modules: &[Module]) -> Result<PolicyKind, Vec<PolicyError>> {
+pub(super) fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
     check(modules)?;
-    policy::compile(modules).map(|compiled| compiled.kind)
+    policy::compile(modules)
 }
 
 /// The name that a file's policy has on the server: the file's, without `.rego`. Of data the extension

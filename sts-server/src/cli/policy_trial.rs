@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &SimulateArgs, context: &Context<'_>) -> Result<(),
     let input: Option<Value> = on.input.as_deref().map(read_json).transpose()?;
     let client = context.admin()?;
     let zone = context.zone(zone)?;
-    let named = candidate(&client, &zone, set, version.as_deref(), files)?;
+    let named = candidate(&client, &zone, set, version.as_deref(), files, context)?;
     if let Some(input) = input {
         let candidate = match named {
             Some(candidate) => candidate,

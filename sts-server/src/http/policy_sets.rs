@@ -10,7 +10,7 @@ use crate::{
     activations::{Activated, Activation},
     error::Result,
     policy_diff::{Comparison, Difference},
-    policy_sets::{NewPolicySet, NewVersion},
+    policy_sets::{CreatedVersion, NewPolicySet, NewVersion},
     shadows::{NewShadow, ShadowAccount, Shadowed},
     simulations::Simulation,
     store::{Page, PolicySet, PolicySetVersion},
@@ -59,7 +59,7 @@ pub(super) async fn create_version(
     InZone(zone): InZone,
     Id(id): Id,
     Json(new): Json<NewVersion>,
-) -> Result<(StatusCode, Body<PolicySetVersion>)> {
+) -> Result<(StatusCode, Body<CreatedVersion>)> {
     let set = sts.policy_set(&zone, &id).await?;
     let (version, created) = sts.create_policy_set_version(&zone, &set, new).await?;
     Ok((made(created), Body(version)))

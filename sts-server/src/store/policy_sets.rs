@@ -230,6 +230,7 @@ impl PolicySetVersion {
             kind: self.kind,
             modules: self.modules.clone(),
             compiler: self.compiler.clone(),
+            notes: Vec::new(), // told when it was compiled
         }
     }
 }

@@ -225,3 +225,63 @@ fn a_candidate_is_tried_compared_shadowed_activated_and_taken_back() {
         "{again:?}"
     );
 }
+
+#[test]
+fn json_data_stands_beside_rego_from_the_file_to_the_decision() {
+    let world = World::start();
+    let app = world.govern();
+    let decided = r#""evaluation_status": "complete", "determining_policies": []"#;
+    let own = format!(
+        r#"result := {{"decision": "allow", {decided}, "diagnostics": []}} if input.principal.id in data.teams.readers
+
+else := {{"decision": "deny", {decided}, "diagnostics": [{{"reason": "no_team"}}]}}
+"#
+    );
+    world.write("own.rego", &format!("{HEAD}{own}"));
+    world.write("teams.json", r#"{"teams": {"readers": ["somebody"]}}"#);
+    let activate = [
+        "policy",
+        "activate",
+        "--zone",
+        "demo",
+        "own.rego",
+        "teams.json",
+    ];
+    let activated = world.json(&activate);
+    assert_eq!(activated["policies"][1]["name"], "teams.json");
+    let mint = [&MINT[..], &["--scope", "demo:read"]].concat();
+    let refused = world.run(&mint, "");
+    assert!(text(&refused.stderr).contains("no_team"), "{refused:?}");
+    world.write(
+        "teams.json",
+        &json!({"teams": {"readers": [app]}}).to_string(),
+    );
+    let activated = world.json(&activate);
+    assert_eq!(activated["policies"][1]["version"], 2);
+    world.ok(&mint);
+
+    world.write("teams.json", "{\n  \"teams\": oops\n}\n");
+    let broken = world.run(&activate, "");
+    assert!(
+        text(&broken.stderr).contains("teams.json:2:") && text(&broken.stderr).contains("oops"),
+        "{broken:?}"
+    );
+}
+
+#[test]
+fn what_makes_a_policy_slower_is_said_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = "result := 1 if input.a\n\nresult := 2 if input.b\n";
+    std::fs::write(dir.path().join("two.rego"), format!("{HEAD}{rules}")).unwrap();
+    let checked = caracal(dir.path(), &["policy", "check", "two.rego"], "");
+    assert!(checked.status.success(), "{checked:?}");
+    let told = text(&checked.stderr);
+    assert!(
+        told.contains("note: two.rego:7:1: ") && told.contains("  7 | result := 2 if input.b\n"),
+        "{told}"
+    );
+    let line = ["policy", "check", "two.rego", "--output", "json"];
+    let checked = caracal(dir.path(), &line, "");
+    let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(checked["notes"][0]["line"], 7);
+}

@@ -312,3 +312,51 @@ fn two_versions_are_compared_module_by_module() {
         (404, "policy_set_version_not_found")
     );
 }
+
+#[test]
+fn a_policy_named_after_a_json_file_holds_json_data() {
+    let world = World::new();
+    let zone = world.zone("demo");
+    let store = |name: &str, content: &str| {
+        world.post(
+            &zone.path("/policies"),
+            json!({"name": name, "content": content}),
+        )
+    };
+    let data = store("teams.json", r#"{"teams": ["a"]}"#).expect(201);
+    let twin = store("teams.json", r#"{"guests": ["b"]}"#).expect(201);
+    let broken = store("teams.json", "{\n\"teams\": oops}");
+    assert_eq!(broken.error(), (422, "invalid_rego"));
+    assert_eq!(
+        (
+            &broken.body["errors"][0]["file"],
+            &broken.body["errors"][0]["line"]
+        ),
+        (&json!("teams.json"), &json!(2))
+    );
+    assert_eq!(store("teams", r#"{"teams": ["a"]}"#).status, 422);
+    let draft = json!({"name": "teams.json", "content": "{}"});
+    world.post("/v1/policies/validate", draft).expect(200);
+
+    // Two policies of one name are told apart, and stay JSON.
+    let own = zone.policy(
+        "package caracal.authz\nimport rego.v1\nresult := {\"decision\": \"deny\", \"evaluation_status\": \"complete\",\n\
+         \"determining_policies\": [], \"diagnostics\": [{\"reason\": concat(\"\", array.concat(data.teams, data.guests))}]}\n",
+    );
+    let sets = zone.path("/policy-sets");
+    let set = world.post(&sets, json!({"name": "main"})).expect(201);
+    let set = format!("{sets}/{}", set.text("id"));
+    let manifest: Vec<_> = [data.text("version_id"), twin.text("version_id"), own]
+        .iter()
+        .map(|id| json!({"policy_version_id": id}))
+        .collect();
+    let version = world
+        .post(&format!("{set}/versions"), json!({"manifest": manifest}))
+        .expect(201)
+        .text("version_id");
+    let answer = world.post(
+        &format!("{set}/simulate"),
+        json!({"version_id": version, "input": {}}),
+    );
+    assert_eq!(answer.expect(200).body["reason"], "ab");
+}

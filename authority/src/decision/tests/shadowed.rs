@@ -45,7 +45,7 @@ fn result(decision: &str, reason: &str) -> String {
 #[test]
 fn a_shadow_changes_no_decision_and_says_where_it_differs() {
     let endless = authored(
-        "r := numbers.range(1, 100)\nresult := count([1 | some a in r; some b in r; some c in r; some d in r])",
+        "r := [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\nresult := count([1 | some a in r; some b in r; some c in r; some d in r; some e in r; some f in r])",
     );
     let undefined = authored("result := 1 if input.never");
     let (yes, no) = (result("allow", "fine"), result("deny", "closed"));
