@@ -14,6 +14,7 @@ mod mint;
 mod output;
 mod policy;
 mod policy_eval;
+mod policy_files;
 mod policy_history;
 mod policy_set;
 mod policy_shadow;

@@ -10,7 +10,7 @@ use super::{
     client::{path, with_members},
     error::CliError,
     output::{Field, lines, table},
-    policy::candidate,
+    policy_files::candidate,
     policy_set::collection,
     policy_trial::verdict,
 };

@@ -11,8 +11,8 @@ use super::{
     client::{Client, path},
     error::CliError,
     output::{Field, table},
-    policy::{Candidate, candidate},
     policy_eval::DECISION,
+    policy_files::{Candidate, candidate},
     policy_set::{collection, versions},
     policy_source::{read_inputs, read_json},
 };
