@@ -245,7 +245,7 @@ fn changes(answer: &Value, fields: &[Field]) -> String {
     }
     let _ = writeln!(
         text,
-        "{} evaluated, {} would change, {} without a result for an error",
+        "{} evaluated, {} would change, {} could not be evaluated",
         count("evaluated"),
         rows.len(),
         count("errors")
