@@ -43,6 +43,9 @@ pub struct Bundle {
     pub archived_applications: Vec<ApplicationId>,
     /// The active policy; without one everything is denied.
     pub policy: Option<BundlePolicy>,
+    /// A policy that is evaluated beside it and never enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<BundlePolicy>,
 }
 
 /// The active policy set version: where it came from, and its bytecode.

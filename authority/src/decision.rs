@@ -1,16 +1,19 @@
 //! The decision on a request: who calls, for what, and whether the policy lets it. Deny is the
 //! default; an [`Allow`](Decision::Allow) is reached only by passing every check.
 
+pub mod shadow;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use self::shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict};
+
 use crate::{
     mandate::{Expected, Mandate, MandateUse, verify},
     path::NormalPath,
     policy::{
-        EvalError, PolicyDecision,
+        EvalError, Evaluator, PolicyDecision, PolicyResult,
         input::{Call, PolicyInput},
     },
     refusal::{Reason, Refusal},
@@ -99,11 +102,20 @@ impl IdentifiedCall {
     }
 }
 
-/// Decides on `request`.
-pub fn decide(snapshot: &mut Snapshot, request: &Request<'_>, now: Timestamp) -> Decision {
-    match identify(snapshot, request, now).and_then(|call| authorise(snapshot, request, call)) {
-        Ok(permit) => Decision::Allow(permit),
-        Err(refusal) => Decision::Deny(refusal),
+/// Decides on `request`. Beside the decision stands what the shadow policy says, where there is one
+/// and the decision was the policy's.
+pub fn decide(
+    snapshot: &mut Snapshot,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> (Decision, Option<ShadowVerdict>) {
+    let (outcome, shadow) = match identify(snapshot, request, now) {
+        Ok(call) => authorise(snapshot, request, call),
+        Err(refusal) => (Err(refusal), None),
+    };
+    match outcome {
+        Ok(permit) => (Decision::Allow(permit), shadow),
+        Err(refusal) => (Decision::Deny(refusal), shadow),
     }
 }
 
@@ -148,20 +160,29 @@ pub fn identify(
 }
 
 /// The second half of [`decide`]: whether the mandate covers the operation, and the policy allows it.
-///
-/// # Errors
-/// The first check that fails, as a [`Refusal`].
+/// A refusal is the first check that fails. The shadow is asked once the outcome is known.
 pub fn authorise(
     snapshot: &mut Snapshot,
     request: &Request<'_>,
     call: IdentifiedCall,
-) -> Result<Permit, Refusal> {
-    let resource = snapshot
-        .resources
+) -> (Result<Permit, Refusal>, Option<ShadowVerdict>) {
+    let Snapshot {
+        resources,
+        policy,
+        shadow,
+        ..
+    } = snapshot;
+    let covered = resources
         .get(&call.identifier)
-        .ok_or(Reason::ResourceUnknown)?;
-    let operation = permitted_operation(resource, request.method, &call)?;
-    let (_, evaluator) = snapshot.policy.as_mut().ok_or(Reason::NoActivePolicySet)?;
+        .ok_or_else(|| Reason::ResourceUnknown.into())
+        .and_then(|resource| {
+            permitted_operation(resource, request.method, &call)
+                .map(|operation| (resource, operation))
+        });
+    let (resource, operation) = match covered {
+        Ok(covered) => covered,
+        Err(refusal) => return (Err(refusal), None),
+    };
     let input = PolicyInput::call(&Call {
         mandate: &call.mandate,
         resource,
@@ -170,21 +191,62 @@ pub fn authorise(
         host: request.authority,
         operation,
     });
-    let result = evaluator.evaluate(&input).map_err(|error| match error {
-        EvalError::Undefined => Reason::PolicyUndefined.into(),
-        EvalError::OverBound => Refusal::with_detail(Reason::PolicyEvalFailed, error.to_string()),
-        // What failed inside a policy is its author's business, not the caller's.
-        EvalError::Failed(_) | EvalError::Malformed(_) => Reason::PolicyEvalFailed.into(),
-    })?;
+    let evaluated = policy
+        .as_mut()
+        .map(|(_, evaluator)| evaluator.evaluate(&input));
+    let shadow = shadow
+        .as_mut()
+        .map(|(_, evaluator)| compare(evaluator, &input, evaluated.as_ref(), request, &call));
+    (outcome(evaluated, call), shadow)
+}
+
+fn outcome(
+    evaluated: Option<Result<PolicyResult, EvalError>>,
+    call: IdentifiedCall,
+) -> Result<Permit, Refusal> {
+    let result = evaluated
+        .ok_or(Reason::NoActivePolicySet)?
+        .map_err(|error| match error {
+            EvalError::OverBound => {
+                Refusal::with_detail(Reason::PolicyEvalFailed, error.to_string())
+            }
+            // What failed inside a policy is its author's business, not the caller's.
+            other => shadow::failure(&other).into(),
+        })?;
     match result.decision {
         PolicyDecision::Allow => Ok(Permit {
             mandate: call.mandate,
         }),
         PolicyDecision::Deny => {
-            let own = result.reason().unwrap_or("policy_denied");
-            Err(Reason::PolicyDenied(own.to_owned()).into())
+            Err(Reason::PolicyDenied(shadow::own_reason(&result).to_owned()).into())
         }
     }
+}
+
+fn compare(
+    evaluator: &mut Evaluator,
+    input: &PolicyInput,
+    enforced: Option<&Result<PolicyResult, EvalError>>,
+    request: &Request<'_>,
+    call: &IdentifiedCall,
+) -> ShadowVerdict {
+    let enforced = enforced.map_or_else(
+        || Verdict::deny(Reason::NoActivePolicySet.code()),
+        Verdict::of,
+    );
+    let shadow = Verdict::of(&evaluator.evaluate(input));
+    if enforced == shadow {
+        return ShadowVerdict::Same;
+    }
+    ShadowVerdict::Different(Box::new(Disagreement {
+        moment: Moment::Request,
+        client_id: Text::cut(call.mandate.claims().client_id.as_str()),
+        resource: Text::cut(&call.identifier),
+        method: Some(Text::cut(request.method)),
+        path: Some(Text::cut(call.path.as_str())),
+        enforced,
+        shadow,
+    }))
 }
 
 fn called_resource<'a>(

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     binding::Bindings,
-    bundle::{Bundle, BundleError},
+    bundle::{Bundle, BundleError, BundlePolicy},
     ids::{ApplicationId, ZoneId},
     jwks::{JwksError, KeySet},
     mandate::MandateCache,
@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub(crate) bindings: Bindings,
     pub(crate) archived: BTreeSet<ApplicationId>,
     pub(crate) policy: Option<(PolicyOrigin, Evaluator)>,
+    pub(crate) shadow: Option<(PolicyOrigin, Evaluator)>,
+    shadow_error: Option<SnapshotError>,
     pub(crate) cache: MandateCache,
     cache_capacity: usize,
 }
@@ -100,32 +102,25 @@ impl Snapshot {
             bindings,
             archived: BTreeSet::new(),
             policy: None,
+            shadow: None,
+            shadow_error: None,
             cache: MandateCache::new(0),
             cache_capacity: 0,
         })
     }
 
     /// The snapshot that a bundle describes. The bundle's signature has been checked by
-    /// [`bundle::open`](crate::bundle::open).
+    /// [`bundle::open`](crate::bundle::open). A shadow policy that cannot be used is left out: it may
+    /// not cost the gateway what it decides by.
     ///
     /// # Errors
     /// Every variant of [`SnapshotError`].
     pub fn from_bundle(bundle: Bundle, bindings: Bindings) -> Result<Self, SnapshotError> {
         let keys = KeySet::from_jwks(&bundle.keys)?;
-        let policy = match &bundle.policy {
-            None => None,
-            Some(policy) if policy.compiler != COMPILER => {
-                return Err(SnapshotError::Compiler {
-                    found: policy.compiler.clone(),
-                });
-            }
-            Some(policy) => {
-                let origin = PolicyOrigin {
-                    policy_set_version_id: policy.policy_set_version_id.to_string(),
-                    manifest_sha256: policy.manifest_sha256.clone(),
-                };
-                Some((origin, Policy::load(&policy.program()?)?.evaluator()))
-            }
+        let policy = bundle.policy.as_ref().map(load).transpose()?;
+        let (shadow, shadow_error) = match bundle.shadow.as_ref().map(load).transpose() {
+            Ok(shadow) => (shadow, None),
+            Err(error) => (None, Some(error)),
         };
         let mut snapshot = Self::new(
             bundle.zone_id,
@@ -136,6 +131,8 @@ impl Snapshot {
         )?;
         snapshot.archived = bundle.archived_applications.into_iter().collect();
         snapshot.policy = policy;
+        snapshot.shadow = shadow;
+        snapshot.shadow_error = shadow_error;
         Ok(snapshot)
     }
 
@@ -190,8 +187,31 @@ impl Snapshot {
         self.policy.as_ref().map(|(origin, _)| origin)
     }
 
+    /// Where the shadow policy came from, if there is one.
+    pub fn shadow_origin(&self) -> Option<&PolicyOrigin> {
+        self.shadow.as_ref().map(|(origin, _)| origin)
+    }
+
+    /// Why the bundle's shadow policy was left out, if it was.
+    pub fn shadow_error(&self) -> Option<&SnapshotError> {
+        self.shadow_error.as_ref()
+    }
+
     /// How many verified mandates are kept.
     pub fn cached_mandates(&self) -> usize {
         self.cache.len()
     }
+}
+
+fn load(policy: &BundlePolicy) -> Result<(PolicyOrigin, Evaluator), SnapshotError> {
+    if policy.compiler != COMPILER {
+        return Err(SnapshotError::Compiler {
+            found: policy.compiler.clone(),
+        });
+    }
+    let origin = PolicyOrigin {
+        policy_set_version_id: policy.policy_set_version_id.to_string(),
+        manifest_sha256: policy.manifest_sha256.clone(),
+    };
+    Ok((origin, Policy::load(&policy.program()?)?.evaluator()))
 }

@@ -261,5 +261,6 @@ pub(crate) fn bundle() -> Bundle {
         resources: vec![demo_resource()],
         archived_applications: vec![],
         policy: None,
+        shadow: None,
     }
 }

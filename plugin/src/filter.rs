@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use authority::{
-    decision::{self, Permit, RESOURCE_HEADER, Request, SingleHeader},
+    decision::{self, Permit, RESOURCE_HEADER, Request, SingleHeader, shadow::ShadowVerdict},
     refusal::{Reason, Refusal},
 };
 use proxy_wasm::{
@@ -105,10 +105,17 @@ fn decide(worker: &mut Worker, headers: &[(String, Bytes)]) -> Result<Permit, Re
         worker.metrics.count("caracal_mandate_cache_misses");
         worker.metrics.time("caracal_verify_us", started, verified);
     }
-    let outcome = decision::authorise(snapshot, &request, call);
+    let (outcome, verdict) = decision::authorise(snapshot, &request, call);
     worker
         .metrics
         .time("caracal_policy_us", verified, host::now_nanos());
+    if let (Some(verdict), Some(origin)) = (verdict, snapshot.shadow_origin()) {
+        worker.metrics.count(match verdict {
+            ShadowVerdict::Same => "caracal_shadow_decisions.agreement.same",
+            ShadowVerdict::Different(_) => "caracal_shadow_decisions.agreement.different",
+        });
+        worker.shadow.add(&origin.policy_set_version_id, verdict);
+    }
     outcome
 }
 

@@ -16,6 +16,11 @@ pub(crate) fn now_nanos() -> u64 {
         .unwrap_or(0)
 }
 
+/// The time since the Unix epoch, for policies to be bounded by.
+pub(crate) fn clock() -> Duration {
+    Duration::from_nanos(now_nanos())
+}
+
 /// `nanos` in whole milliseconds.
 pub(crate) fn to_millis(nanos: u64) -> Millis {
     nanos / 1_000_000
@@ -90,12 +95,44 @@ pub(crate) fn get(
     headers: &[(&str, &str)],
     timeout: Duration,
 ) -> Option<u32> {
+    call("GET", cluster, authority, path, headers, None, timeout)
+}
+
+/// Sends `POST path` with `body` to the STS; the answer arrives under the returned token.
+pub(crate) fn post(
+    cluster: &str,
+    authority: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    timeout: Duration,
+) -> Option<u32> {
+    call(
+        "POST",
+        cluster,
+        authority,
+        path,
+        headers,
+        Some(body),
+        timeout,
+    )
+}
+
+fn call(
+    method: &str,
+    cluster: &str,
+    authority: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+    timeout: Duration,
+) -> Option<u32> {
     let mut all = vec![
-        (":method", "GET"),
+        (":method", method),
         (":path", path),
         (":authority", authority),
         ("accept", "application/json"),
     ];
     all.extend_from_slice(headers);
-    hostcalls::dispatch_http_call(cluster, all, None, Vec::new(), timeout).ok()
+    hostcalls::dispatch_http_call(cluster, all, body, Vec::new(), timeout).ok()
 }

@@ -2,7 +2,7 @@
 //! `authority` crate, keeps what that decides by in step with the STS, and answers refusals.
 //!
 //! `config`, `structure`, `identity`, `response` and `sync` know no host and are tested natively; `root`,
-//! `filter`, `host`, `metrics` and `environment` speak proxy-wasm.
+//! `filter`, `report`, `host`, `metrics` and `environment` speak proxy-wasm.
 
 pub mod config;
 pub mod identity;
@@ -18,5 +18,7 @@ mod filter;
 mod host;
 #[cfg(target_arch = "wasm32")]
 mod metrics;
+#[cfg(target_arch = "wasm32")]
+mod report;
 #[cfg(target_arch = "wasm32")]
 mod root;

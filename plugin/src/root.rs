@@ -5,6 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use authority::{
     bundle::{self, Bundle, SIGNATURE_HEADER},
+    decision::shadow::{MAX_REPORT_ROWS, Tally},
     jwks::KeySet,
     snapshot::Snapshot,
 };
@@ -20,11 +21,13 @@ use crate::{
     filter::Filter,
     host::{self, SharedCell},
     metrics::Metrics,
+    report::Reporting,
     sync::{Backoff, KEY_REFETCH_INTERVAL, Lease, Millis, TICK, is_stale, millis},
 };
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
+    authority::policy::set_clock(host::clock);
     proxy_wasm::set_root_context(|_| Box::new(Root::default()));
 }}
 
@@ -33,6 +36,8 @@ pub(crate) struct Worker {
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
     pub(crate) snapshot: Option<Snapshot>,
+    /// What the shadow policy said since the last report.
+    pub(crate) shadow: Tally,
     last_contact: Millis,
     key_wish: Option<SharedCell>,
 }
@@ -87,6 +92,7 @@ struct Polling {
 struct Root {
     worker: Option<Rc<RefCell<Worker>>>,
     polling: Option<Polling>,
+    reporting: Reporting,
 }
 
 impl RootContext for Root {
@@ -139,6 +145,7 @@ impl RootContext for Root {
             config,
             metrics: Metrics::default(),
             snapshot,
+            shadow: Tally::listing(MAX_REPORT_ROWS),
             last_contact: 0,
             key_wish,
         })));
@@ -159,6 +166,10 @@ impl RootContext for Root {
             let now = host::to_millis(host::now_nanos());
             polling.follow(&mut worker, now);
             polling.poll(&mut worker, now);
+            let Worker { config, shadow, .. } = &mut *worker;
+            if let Source::Sts(sts) = &config.source {
+                self.reporting.send(sts, &config.zone, shadow, now);
+            }
         }
     }
 
@@ -193,6 +204,9 @@ impl Context for Root {
             } else if polling.keys_call == Some(token) {
                 polling.keys_call = None;
                 polling.keys_answered(&mut worker, &answer, now);
+            } else {
+                self.reporting
+                    .answered(token, answer.status, &mut worker.shadow, now);
             }
         }
     }
@@ -411,6 +425,9 @@ impl Polling {
         let sequence = bundle.sequence;
         match Snapshot::from_bundle(bundle, worker.config.bindings.clone()) {
             Ok(mut snapshot) => {
+                if let Some(error) = snapshot.shadow_error() {
+                    self.refuse(worker, "shadow", error);
+                }
                 self.keys = snapshot.keys().clone();
                 snapshot.keep_mandates(worker.config.mandate_cache, worker.snapshot.take());
                 worker.snapshot = Some(snapshot);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use authority::{
-    bundle::{Bundle, BundlePolicy, FORMAT, content_sha256, sign},
+    bundle::{Bundle, BundlePolicy, FORMAT, MAX_BUNDLE_BYTES, content_sha256, sign},
     ids::ZoneId,
     mandate::{LEEWAY_SECONDS, MAX_SESSION_TTL_SECONDS},
 };
@@ -12,7 +12,7 @@ use crate::{
     clock::Moment,
     error::{Error, Result},
     keys,
-    store::BundleRows,
+    store::{BundleRows, PolicySetVersion},
     sts::Sts,
     zones,
 };
@@ -71,7 +71,13 @@ impl Sts {
             .ok_or_else(|| Error::internal(format!("zone {zone} has no signing key")))?;
         let key = self.keyring.open(signer)?;
         let kid = signer.kid.clone();
-        let body = serde_json::to_vec(&self.contents(&rows, now)?).map_err(Error::internal)?;
+        let mut bundle = self.contents(&rows, now)?;
+        let mut body = serde_json::to_vec(&bundle).map_err(Error::internal)?;
+        if body.len() > MAX_BUNDLE_BYTES && bundle.shadow.take().is_some() {
+            // No gateway would take it, and a shadow is no reason to be without news.
+            tracing::warn!(zone = %zone, "the shadow policy makes the bundle too large and is left out");
+            body = serde_json::to_vec(&bundle).map_err(Error::internal)?;
+        }
         let digest = content_sha256(&body);
         let etag = format!(
             "\"{}-{}\"",
@@ -95,14 +101,17 @@ impl Sts {
             keys: keys::jwks(&rows.keys, now),
             resources: rows.resources.iter().map(|row| row.spec()).collect(),
             archived_applications: rows.archived_applications.clone(),
-            policy: rows.policy.as_ref().map(|version| {
-                BundlePolicy::new(
-                    version.policy_set_id.clone(),
-                    version.id.clone(),
-                    version.manifest_sha256.clone(),
-                    &version.compiled(),
-                )
-            }),
+            policy: rows.policy.as_ref().map(bundled),
+            shadow: rows.shadow.as_ref().map(bundled),
         })
     }
+}
+
+fn bundled(version: &PolicySetVersion) -> BundlePolicy {
+    BundlePolicy::new(
+        version.policy_set_id.clone(),
+        version.id.clone(),
+        version.manifest_sha256.clone(),
+        &version.compiled(),
+    )
 }

@@ -79,6 +79,8 @@ codes! {
     POLICY_SET_NOT_FOUND = "policy_set_not_found", NOT_FOUND;
     /// No such policy set version.
     POLICY_SET_VERSION_NOT_FOUND = "policy_set_version_not_found", NOT_FOUND;
+    /// The zone has no shadow policy.
+    SHADOW_NOT_FOUND = "shadow_not_found", NOT_FOUND;
     /// No such gateway.
     GATEWAY_NOT_FOUND = "gateway_not_found", NOT_FOUND;
     /// Another zone has the slug, or had it.
@@ -89,6 +91,10 @@ codes! {
     RESOURCE_IDENTIFIER_CONFLICT = "resource_identifier_conflict", CONFLICT;
     /// Another policy set of the zone has the name.
     POLICY_SET_NAME_CONFLICT = "policy_set_name_conflict", CONFLICT;
+    /// There is no earlier version to go back to.
+    NO_EARLIER_VERSION = "no_earlier_version", CONFLICT;
+    /// A report on a shadow policy that is not the zone's any more.
+    SHADOW_NOT_CURRENT = "shadow_not_current", CONFLICT;
     /// More signing keys than verifiers take.
     KEY_LIMIT_EXCEEDED = "key_limit_exceeded", CONFLICT;
     /// A resource that does not hold together.
@@ -99,8 +105,6 @@ codes! {
     OPERATION_INVALID = "operation_invalid", BAD_REQUEST;
     /// A policy with errors.
     INVALID_REGO = "invalid_rego", UNPROCESSABLE_ENTITY;
-    /// A policy that gives no result for an input that was tried on it.
-    SIMULATION_FAILED = "policy_eval_failed", UNPROCESSABLE_ENTITY;
     /// Policies that do not make a set.
     INVALID_POLICY_CONTRACT = "invalid_policy_contract", UNPROCESSABLE_ENTITY;
     /// A fault of the server; the log knows more.

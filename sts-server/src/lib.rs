@@ -4,6 +4,7 @@
 //! Handlers in `http` translate HTTP, the modules of the nouns hold their rules, `store` holds SQL.
 //! What the gateway must judge in the same way is not here but in `authority`.
 
+mod activations;
 mod applications;
 mod bundle;
 mod clock;
@@ -19,17 +20,21 @@ mod limits;
 mod metrics;
 mod name;
 mod policies;
+mod policy_diff;
 mod policy_sets;
 mod resources;
 mod sealing;
 pub mod secret;
 mod server;
+mod shadows;
+mod simulations;
 mod store;
 mod sts;
 pub mod suite;
 mod zones;
 
 pub use self::{
+    clock::bound_policies,
     credentials::CredentialError,
     data_dir::DataDirError,
     entropy::EntropyError,

@@ -30,6 +30,11 @@ struct ExchangeLabels {
     error: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShadowLabels {
+    agreement: &'static str,
+}
+
 /// The counters and histograms of a server.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -37,6 +42,7 @@ pub(crate) struct Metrics {
     exchanges: Family<ExchangeLabels, Counter>,
     exchange_seconds: Histogram,
     policy_seconds: Histogram,
+    shadow_decisions: Family<ShadowLabels, Counter>,
     gateway_polls: Gauge,
 }
 
@@ -48,6 +54,7 @@ impl Metrics {
         // 100 us to 3 s; 5 us to 80 ms.
         let exchange_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 16));
         let policy_seconds = Histogram::new(exponential_buckets(0.000_005, 2.0, 15));
+        let shadow_decisions = Family::<ShadowLabels, Counter>::default();
         let gateway_polls = Gauge::default();
         registry.register(
             "http_requests",
@@ -70,6 +77,11 @@ impl Metrics {
             policy_seconds.clone(),
         );
         registry.register(
+            "shadow_decisions",
+            "Exchanges that a shadow policy was compared on, by whether it agreed",
+            shadow_decisions.clone(),
+        );
+        registry.register(
             "gateway_polls",
             "Gateways that wait for news right now",
             gateway_polls.clone(),
@@ -80,6 +92,7 @@ impl Metrics {
             exchanges,
             exchange_seconds,
             policy_seconds,
+            shadow_decisions,
             gateway_polls,
         }
     }
@@ -102,6 +115,12 @@ impl Metrics {
 
     pub(crate) fn policy(&self, took: Duration) {
         self.policy_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn shadow(&self, agreement: &'static str) {
+        self.shadow_decisions
+            .get_or_create(&ShadowLabels { agreement })
+            .inc();
     }
 
     /// Counts a gateway that waits, until the guard is dropped.

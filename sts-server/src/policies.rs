@@ -24,6 +24,14 @@ pub(crate) struct NewPolicy {
     content: String,
 }
 
+/// A text to be checked, under the name that its module would have.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Draft {
+    name: Option<String>,
+    content: String,
+}
+
 /// The text of a version.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,26 +77,37 @@ impl Sts {
         })
     }
 
+    /// The version of a policy with this text, and whether it is new: the text of the newest makes no
+    /// other.
     pub(crate) async fn create_policy_version(
         &self,
         zone: &Zone,
         policy: &Policy,
         content: Content,
-    ) -> Result<PolicyVersion> {
+    ) -> Result<(PolicyVersion, bool)> {
         let mut version = version_of(policy, content.content).await?;
         let mut change = self.store.begin().await?;
+        let newest = change.newest_policy_version(&policy.id).await?;
+        if let Some(mut newest) = newest
+            && newest.content_sha256 == version.content_sha256
+        {
+            newest.content.clear(); // the client has it
+            return Ok((newest, false));
+        }
         change.insert_policy_version(&zone.id, &mut version).await?;
         change.commit().await?;
         version.content.clear();
-        Ok(version)
+        Ok((version, true))
     }
 }
 
-/// Checks `content` as a policy that is not kept.
-pub(crate) async fn validate(content: Content) -> Result<PolicyKind> {
-    check("policy".to_owned(), content.content)
-        .await
-        .map(|(kind, _)| kind)
+/// Checks `draft` as a policy that is not kept.
+pub(crate) async fn validate(draft: Draft) -> Result<PolicyKind> {
+    let name = draft
+        .name
+        .as_deref()
+        .map_or(Ok("policy".to_owned()), name::name)?;
+    check(name, draft.content).await.map(|(kind, _)| kind)
 }
 
 async fn version_of(policy: &Policy, content: String) -> Result<PolicyVersion> {

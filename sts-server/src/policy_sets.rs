@@ -1,4 +1,5 @@
-//! Policy sets: versions compiled when they are made, one of them active in a zone.
+//! Policy sets: versions compiled when they are made, each known by its manifest's hash. Which one is
+//! in force is the matter of `activations`.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -8,10 +9,9 @@ use std::{
 use authority::{
     bundle::manifest_sha256,
     ids::{PolicySetId, PolicySetVersionId},
-    policy::{COMPILER, Compiled, MAX_MODULES, Module, Policy, compile, input::PolicyInput},
+    policy::{COMPILER, Compiled, MAX_MODULES, Module, Policy, PolicyError, compile},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     clock::Moment,
@@ -39,35 +39,29 @@ pub(crate) struct NewVersion {
     manifest: Vec<ManifestEntry>,
 }
 
-/// Which version to activate.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Activation {
-    version_id: String,
-}
-
-/// Which version to try on what.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Simulation {
-    version_id: String,
-    input: serde_json::Map<String, Value>,
-}
-
-/// What an activation did.
-#[derive(Debug, Serialize)]
-pub(crate) struct Activated {
-    activated: bool,
-    version_id: PolicySetVersionId,
-    sequence: u64,
-}
-
 /// A version that is loaded, and what evidence says of it.
 pub(crate) struct Loaded {
     pub(crate) policy_set_id: PolicySetId,
     pub(crate) version_id: PolicySetVersionId,
     pub(crate) manifest_sha256: String,
     pub(crate) policy: Policy,
+}
+
+/// A version with what the compiler remarked on it.
+#[derive(Debug, Serialize)]
+pub(crate) struct CreatedVersion {
+    #[serde(flatten)]
+    version: PolicySetVersion,
+    /// The constructs for which it runs on the slower of the two machines, placed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<PolicyError>,
+}
+
+/// A module as it is stored.
+pub(crate) struct StoredModule {
+    pub(crate) module: Module,
+    pub(crate) version_id: String,
+    pub(crate) content_sha256: String,
 }
 
 /// Loaded versions, none of which ever changes what it means.
@@ -83,7 +77,7 @@ impl Programs {
             .cloned()
     }
 
-    fn load(&self, version: &PolicySetVersion) -> Result<Arc<Loaded>> {
+    pub(crate) fn load(&self, version: &PolicySetVersion) -> Result<Arc<Loaded>> {
         if let Some(loaded) = self.get(version.id.as_str()) {
             return Ok(loaded);
         }
@@ -139,13 +133,16 @@ impl Sts {
         Ok(set)
     }
 
+    /// The version of a set with this manifest, and whether it is new: a version is known by the hash
+    /// of its manifest.
     pub(crate) async fn create_policy_set_version(
         &self,
         zone: &Zone,
         set: &PolicySet,
         new: NewVersion,
-    ) -> Result<PolicySetVersion> {
+    ) -> Result<(CreatedVersion, bool)> {
         let (compiled, manifest_sha256) = self.compile(zone, &new.manifest).await?;
+        let notes = compiled.notes;
         let mut version = PolicySetVersion {
             id: PolicySetVersionId::from(entropy::id()),
             policy_set_id: set.id.clone(),
@@ -159,74 +156,53 @@ impl Sts {
             created_at: Moment::now(),
         };
         let mut change = self.store.begin().await?;
+        if let Some(same) = change
+            .policy_set_version_of_manifest(&set.id, &version.manifest_sha256, &version.compiler)
+            .await?
+        {
+            return Ok((
+                CreatedVersion {
+                    version: same,
+                    notes,
+                },
+                false,
+            ));
+        }
         change
             .insert_policy_set_version(&zone.id, &mut version)
             .await?;
         change.commit().await?;
-        Ok(version)
-    }
-
-    /// Makes a version the policy of its zone, once it is certain that it runs.
-    pub(crate) async fn activate(
-        &self,
-        zone: &Zone,
-        set: &PolicySet,
-        activation: &Activation,
-    ) -> Result<Activated> {
-        let version = self.version_of(zone, set, &activation.version_id).await?;
-        self.programs.load(&version)?;
-        let mut change = self.store.begin().await?;
-        change.recompile_policy_set_version(&version).await?; // differs only after an upgrade
-        change
-            .activate_policy_set_version(&zone.id, version.id.as_str())
-            .await?;
-        let sequence = self.publish(change, &zone.id).await?;
-        tracing::info!(zone = %zone.id, version = %version.id, sequence, "policy set version activated");
-        Ok(Activated {
-            activated: true,
-            version_id: version.id,
-            sequence,
-        })
+        Ok((CreatedVersion { version, notes }, true))
     }
 
     /// The policy that decides in `zone`.
     pub(crate) async fn active_policy(&self, zone: &Zone) -> Result<Option<Arc<Loaded>>> {
-        let Some(id) = &zone.active_policy_set_version_id else {
-            return Ok(None);
-        };
+        match &zone.active_policy_set_version_id {
+            Some(id) => self.loaded(zone, id).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The version with this id, which the zone names as its own.
+    pub(crate) async fn loaded(&self, zone: &Zone, id: &str) -> Result<Arc<Loaded>> {
         if let Some(loaded) = self.programs.get(id) {
-            return Ok(Some(loaded));
+            return Ok(loaded);
         }
         let version = self
             .store
             .policy_set_version(&zone.id, id)
             .await?
-            .ok_or_else(|| {
-                Error::internal(format!("the active policy set version {id} is missing"))
-            })?;
-        self.programs
-            .load(&self.current(zone, version).await?)
-            .map(Some)
+            .ok_or_else(|| Error::internal(format!("the policy set version {id} is missing")))?;
+        self.programs.load(&self.current(zone, version).await?)
     }
 
-    /// What a version says to an input document.
-    pub(crate) async fn simulate(
+    /// The version of this set with this id, ready to run.
+    pub(crate) async fn version_of(
         &self,
         zone: &Zone,
         set: &PolicySet,
-        simulation: Simulation,
-    ) -> Result<Value> {
-        let version = self.version_of(zone, set, &simulation.version_id).await?;
-        let policy = self.programs.load(&version)?.policy.clone();
-        let input = PolicyInput::from_json(Value::Object(simulation.input));
-        let result = tokio::task::spawn_blocking(move || policy.evaluator().evaluate(&input))
-            .await
-            .map_err(Error::internal)?
-            .map_err(|error| Error::new(Code::SIMULATION_FAILED, error.to_string()))?;
-        serde_json::to_value(result).map_err(Error::internal)
-    }
-
-    async fn version_of(&self, zone: &Zone, set: &PolicySet, id: &str) -> Result<PolicySetVersion> {
+        id: &str,
+    ) -> Result<PolicySetVersion> {
         let version = self
             .store
             .policy_set_version(&zone.id, id)
@@ -261,15 +237,27 @@ impl Sts {
         })
     }
 
-    /// Compiles anew, after an upgrade, what is active and was compiled by another version.
+    /// Compiles anew, after an upgrade, what is in use and was compiled by another version.
     pub(crate) async fn recompile_active(&self) -> Result<()> {
-        for (zone, version) in self.store.active_versions_not_by(COMPILER).await? {
+        for (zone, version) in self.store.used_versions_not_by(COMPILER).await? {
             let zone = self.zone(&zone).await?;
             let Some(version) = self.store.policy_set_version(&zone.id, &version).await? else {
                 continue;
             };
-            let version = self.current(&zone, version).await?;
+            let id = version.id.clone();
+            let compiled = self.current(&zone, version).await;
             let mut change = self.store.begin().await?;
+            let version = match compiled {
+                Ok(version) => version,
+                Err(error) if zone.active_policy_set_version_id.as_deref() != Some(id.as_str()) => {
+                    // A shadow is no reason not to start.
+                    tracing::warn!(zone = %zone.id, version = %id, %error, "the shadow policy no longer compiles and is ended");
+                    change.end_shadow(&zone.id, &id, Moment::now()).await?;
+                    self.publish(change, &zone.id).await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             change.recompile_policy_set_version(&version).await?;
             self.publish(change, &zone.id).await?;
             tracing::info!(zone = %zone.id, version = %version.id, compiler = COMPILER, "policy set version compiled anew");
@@ -278,6 +266,25 @@ impl Sts {
     }
 
     async fn compile(&self, zone: &Zone, manifest: &[ManifestEntry]) -> Result<(Compiled, String)> {
+        let stored = self.modules_of(zone, manifest).await?;
+        let hashes = stored
+            .iter()
+            .map(|stored| (stored.version_id.as_str(), stored.content_sha256.as_str()));
+        let manifest_sha256 = manifest_sha256(hashes);
+        let modules: Vec<Module> = stored.into_iter().map(|stored| stored.module).collect();
+        let compiled = tokio::task::spawn_blocking(move || compile(&modules))
+            .await
+            .map_err(Error::internal)?
+            .map_err(|errors| policies::invalid(Code::INVALID_POLICY_CONTRACT, &errors))?;
+        Ok((compiled, manifest_sha256))
+    }
+
+    /// The modules that a manifest names, in order.
+    pub(crate) async fn modules_of(
+        &self,
+        zone: &Zone,
+        manifest: &[ManifestEntry],
+    ) -> Result<Vec<StoredModule>> {
         if manifest.is_empty() || manifest.len() > MAX_MODULES {
             return Err(Error::invalid(format!(
                 "manifest: expected 1 to {MAX_MODULES} policy versions, got {}",
@@ -285,7 +292,6 @@ impl Sts {
             )));
         }
         let mut modules = Vec::with_capacity(manifest.len());
-        let mut hashes = Vec::with_capacity(manifest.len());
         let mut ids = BTreeSet::new();
         let mut names = BTreeSet::new();
         for ManifestEntry {
@@ -311,20 +317,25 @@ impl Sts {
             let name = if names.insert(named.name.clone()) {
                 named.name
             } else {
-                format!("{} ({id})", named.name)
+                told_apart(&named.name, id)
             };
-            modules.push(Module {
-                name,
-                source: named.version.content,
+            modules.push(StoredModule {
+                module: Module {
+                    name,
+                    source: named.version.content,
+                },
+                version_id: id.clone(),
+                content_sha256: named.version.content_sha256,
             });
-            hashes.push((id.as_str(), named.version.content_sha256));
         }
-        let manifest_sha256 =
-            manifest_sha256(hashes.iter().map(|(id, sha256)| (*id, sha256.as_str())));
-        let compiled = tokio::task::spawn_blocking(move || compile(&modules))
-            .await
-            .map_err(Error::internal)?
-            .map_err(|errors| policies::invalid(Code::INVALID_POLICY_CONTRACT, &errors))?;
-        Ok((compiled, manifest_sha256))
+        Ok(modules)
+    }
+}
+
+/// `name` with `id` in it. What a module holds is told by the end of its name, so that stays.
+fn told_apart(name: &str, id: &str) -> String {
+    match name.strip_suffix(".json") {
+        Some(stem) => format!("{stem} ({id}).json"),
+        None => format!("{name} ({id})"),
     }
 }

@@ -12,6 +12,7 @@ use tokio::{net::TcpListener, pin, sync::watch};
 use url::Url;
 
 use crate::{
+    clock::bound_policies,
     credentials::{CredentialError, Credentials},
     data_dir::{DataDir, DataDirError},
     error::Error,
@@ -120,6 +121,7 @@ pub async fn serve(
     config: ServeConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    bound_policies();
     let data_dir = DataDir::open(&config.data_dir)?;
     let listener = TcpListener::bind(config.listen)
         .await
@@ -139,7 +141,17 @@ pub async fn serve(
     tracing::info!(%address, issuer = %sts.issuer, "listening");
 
     let connections = GracefulShutdown::new();
-    accept(listener, http::router(sts), &connections, shutdown).await;
+    let keeping = tokio::spawn({
+        let sts = Arc::clone(&sts);
+        async move { sts.keep_shadows().await }
+    });
+    accept(
+        listener,
+        http::router(Arc::clone(&sts)),
+        &connections,
+        shutdown,
+    )
+    .await;
     tracing::info!("shutting down");
     data_dir.withdraw_url();
     // Ends long polls at once; everything else is let finish.
@@ -150,6 +162,9 @@ pub async fn serve(
     {
         tracing::warn!("some requests did not finish in time");
     }
+    // It ended when the server began to; then come the last exchanges.
+    let _ = keeping.await;
+    sts.flush_shadows().await;
     store.close().await;
     Ok(())
 }
@@ -191,6 +206,7 @@ async fn start(
         auth_failures: Limit::per_minute(config.auth_failures_per_minute),
         mints: Limit::per_minute(config.mints_per_minute),
         programs: Default::default(),
+        shadows: Default::default(),
         news: Default::default(),
         metrics: Metrics::new(),
         closing,

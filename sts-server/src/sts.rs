@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     policy_sets::Programs,
     secret::Secret,
+    shadows::Shadows,
     store::{Change, Store},
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Sts {
     pub(crate) auth_failures: Limit<(ZoneId, Option<ApplicationId>)>,
     pub(crate) mints: Limit<(ApplicationId, ResourceId)>,
     pub(crate) programs: Programs,
+    pub(crate) shadows: Shadows,
     pub(crate) news: News,
     pub(crate) metrics: Metrics,
     pub(crate) closing: watch::Receiver<bool>,

@@ -48,6 +48,7 @@ impl Sts {
             name,
             sequence: 1,
             active_policy_set_version_id: None,
+            shadow_policy_set_version_id: None,
             created_at: Moment::now(),
         };
         let key = self.keyring.generate(&zone.id, zone.created_at)?;

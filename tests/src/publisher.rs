@@ -68,8 +68,14 @@ impl Publisher {
     /// Publishes another bundle, signed by `signer`; the keys stay.
     pub fn publish(&self, signer: &Issuer, bundle: &Bundle) {
         let body = json!(bundle).to_string();
+        let signature = signer.sign_bundle(body.as_bytes());
+        self.publish_bytes(body, signature);
+    }
+
+    /// Publishes these bytes as they are, under any signature.
+    pub fn publish_bytes(&self, body: String, signature: String) {
         let mut published = self.published.lock().unwrap();
-        published.signature = signer.sign_bundle(body.as_bytes());
+        published.signature = signature;
         published.body = body;
         published.asked = 0;
     }
@@ -140,6 +146,7 @@ pub fn bundle(issuer: &Issuer, sequence: u64, policy: Option<&str>) -> Bundle {
         }],
         archived_applications: Vec::new(),
         policy,
+        shadow: None,
     }
 }
 

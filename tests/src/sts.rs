@@ -219,11 +219,20 @@ impl Zone<'_> {
 
     /// Stores a policy in a set of its own, and gives what activates it.
     pub fn policy(&self, name: &str, content: &str) -> PolicyVersion {
-        let policy = json!({"name": name, "content": content});
-        let version = self.admin("POST", "/policies", &policy).text("version_id");
         let set = self
             .admin("POST", "/policy-sets", &json!({"name": name}))
             .text("id");
+        self.policy_in(set, name, content)
+    }
+
+    /// Stores a policy as the next version of the set of `other`.
+    pub fn next_policy(&self, other: &PolicyVersion, name: &str, content: &str) -> PolicyVersion {
+        self.policy_in(other.set.clone(), name, content)
+    }
+
+    fn policy_in(&self, set: String, name: &str, content: &str) -> PolicyVersion {
+        let policy = json!({"name": name, "content": content});
+        let version = self.admin("POST", "/policies", &policy).text("version_id");
         let manifest = json!({"manifest": [{"policy_version_id": version}]});
         let path = format!("/policy-sets/{set}/versions");
         let version = self.admin("POST", &path, &manifest).text("version_id");
@@ -233,6 +242,19 @@ impl Zone<'_> {
     /// Puts a policy in force.
     pub fn activate(&self, policy: &PolicyVersion) {
         let path = format!("/policy-sets/{}/activate", policy.set);
+        let version = json!({"version_id": policy.version});
+        self.admin("POST", &path, &version).ok();
+    }
+
+    /// Puts the version in force that was before this one.
+    pub fn roll_back(&self, policy: &PolicyVersion) {
+        let path = format!("/policy-sets/{}/rollback", policy.set);
+        self.admin("POST", &path, &json!({})).ok();
+    }
+
+    /// Lets a policy be evaluated and not enforced.
+    pub fn shadow(&self, policy: &PolicyVersion) {
+        let path = format!("/policy-sets/{}/shadow", policy.set);
         let version = json!({"version_id": policy.version});
         self.admin("POST", &path, &version).ok();
     }

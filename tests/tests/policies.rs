@@ -92,10 +92,10 @@ fn a_result_that_is_not_well_formed_and_complete_is_a_no() {
     }
 }
 
-/// The evaluator has no result where two rules contradict each other; it never picks one.
+/// As in OPA, where two rules contradict each other the evaluation fails; none of them is picked.
 #[test]
 fn rules_that_contradict_each_other_are_a_no() {
-    SITE.refused(call("contradiction"), &denied("policy_undefined"));
+    SITE.refused(call("contradiction"), &denied("policy_eval_failed"));
 }
 
 #[test]

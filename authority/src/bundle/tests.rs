@@ -235,3 +235,13 @@ fn the_hash_of_a_manifest_depends_on_every_field_and_their_order() {
         content_sha256(b"v1\x1faa\x1f")
     );
 }
+
+#[test]
+fn a_bundle_without_a_shadow_reads_as_one_from_before_there_were_shadows() {
+    let written = serde_json::to_value(with_policy()).unwrap();
+    assert!(written.get("shadow").is_none());
+    assert_eq!(
+        serde_json::from_value::<Bundle>(written).unwrap(),
+        with_policy()
+    );
+}

@@ -5,6 +5,7 @@ mod identified;
 mod kept;
 #[cfg(not(target_arch = "wasm32"))]
 mod random;
+mod shadowed;
 
 use serde_json::{Value, json};
 #[cfg(target_arch = "wasm32")]
@@ -144,6 +145,14 @@ impl Call {
     }
 
     fn decided_at(&self, snapshot: &mut Snapshot, now: Timestamp) -> Decision {
+        self.judged_at(snapshot, now).0
+    }
+
+    fn judged_at(
+        &self,
+        snapshot: &mut Snapshot,
+        now: Timestamp,
+    ) -> (Decision, Option<ShadowVerdict>) {
         let (mut authorization, mut resource) = (SingleHeader::default(), SingleHeader::default());
         self.authorization
             .iter()

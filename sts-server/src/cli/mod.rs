@@ -13,9 +13,14 @@ mod key;
 mod mint;
 mod output;
 mod policy;
+mod policy_eval;
+mod policy_files;
+mod policy_history;
 mod policy_set;
+mod policy_shadow;
 mod policy_source;
 mod policy_test;
+mod policy_trial;
 mod resource;
 mod secret;
 mod serve;
@@ -168,6 +173,7 @@ impl Context<'_> {
 /// Parses the arguments, runs the command, and reports its failure.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
+    sts_server::bound_policies();
     let output = Output::new(cli.common.output);
     let context = Context {
         output,

@@ -81,7 +81,7 @@ fn write(text: &str) -> Result<(), CliError> {
 }
 
 /// A table with a header, columns two spaces apart, no trailing spaces.
-fn table(items: &[Value], fields: &[Field]) -> String {
+pub(super) fn table(items: &[Value], fields: &[Field]) -> String {
     let header: Vec<String> = fields
         .iter()
         .map(|(title, _)| title.to_uppercase())
@@ -108,7 +108,8 @@ fn table(items: &[Value], fields: &[Field]) -> String {
     text
 }
 
-fn lines(record: &Value, fields: &[Field]) -> String {
+/// A line for each field that `record` has.
+pub(super) fn lines(record: &Value, fields: &[Field]) -> String {
     let present: Vec<_> = fields
         .iter()
         .filter(|(_, name)| !record.get(name).unwrap_or(&Value::Null).is_null())

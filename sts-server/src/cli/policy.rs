@@ -1,14 +1,8 @@
 //! `caracal policy`.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use authority::{
-    bundle::content_sha256,
-    policy::{Module, PolicyKind},
-};
+use authority::policy::{Module, PolicyKind};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -17,9 +11,9 @@ use super::{
     client::{Client, path, with_members},
     error::CliError,
     output::{Field, Format},
-    policy_set,
-    policy_source::{check, compile, policy_name, read_modules, read_text},
-    policy_test,
+    policy_eval, policy_files, policy_history, policy_shadow,
+    policy_source::{check, compile, read_modules, read_text},
+    policy_test, policy_trial,
 };
 
 const FIELDS: [Field; 7] = [
@@ -38,13 +32,6 @@ const VERSIONS: [Field; 5] = [
     ("kind", "kind"),
     ("sha256", "content_sha256"),
     ("created", "created_at"),
-];
-const ACTIVATED: [Field; 5] = [
-    ("policy set", "policy_set"),
-    ("version", "version"),
-    ("version id", "version_id"),
-    ("manifest sha256", "manifest_sha256"),
-    ("sequence", "sequence"),
 ];
 
 #[derive(Debug, Subcommand)]
@@ -89,7 +76,7 @@ pub(super) enum PolicyCommand {
         after_help = "Examples:\n  caracal policy check grants.rego\n  caracal policy check policies/"
     )]
     Check {
-        /// Files, or directories with .rego files
+        /// Files, or directories with .rego and .json files
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -101,13 +88,23 @@ Examples:
 
 Exit code: 0 if all tests passed, 2 if any failed, 1 if the files could not be used.")]
     Test(policy_test::TestArgs),
+    /// Evaluate policies on an input without a server
+    Eval(policy_eval::EvalArgs),
+    /// Ask the server what a version, or files, would decide; nothing of it is put in force
+    Simulate(policy_trial::SimulateArgs),
+    /// Show what differs between two versions of a policy set
+    Diff(policy_history::DiffArgs),
+    /// Put the version in force that was in force before
+    Rollback(policy_history::RollbackArgs),
+    /// Evaluate a version beside the one in force without enforcing it, and list where the two disagree
+    Shadow(policy_shadow::ShadowArgs),
     /// Put files in force as the zone's policy: store what changed, make a set of them, activate it
     #[command(
         after_help = "Examples:\n  caracal policy activate --zone demo grants.rego\n  \
         caracal policy activate --zone demo policies/"
     )]
     Activate {
-        /// Files, or directories with .rego files; each becomes a version of the policy of its name
+        /// Files, or directories with .rego and .json files; each becomes a version of the policy of its name
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// Policy set that takes them
@@ -141,18 +138,27 @@ pub(super) fn run(command: &PolicyCommand, context: &Context<'_>) -> Result<(), 
                 &VERSIONS,
             )
         }
+        PolicyCommand::Eval(arguments) => policy_eval::run(arguments, context),
+        PolicyCommand::Simulate(arguments) => policy_trial::run(arguments, context),
+        PolicyCommand::Diff(arguments) => policy_history::diff(arguments, context),
+        PolicyCommand::Rollback(arguments) => policy_history::roll_back(arguments, context),
+        PolicyCommand::Shadow(arguments) => policy_shadow::run(arguments, context),
         PolicyCommand::Activate { files, set, zone } => {
-            activate(files, set, &context.zone(zone)?, context)
+            policy_files::activate(files, set, &context.zone(zone)?, context)
         }
     }
 }
 
-fn collection(zone: &str) -> String {
+pub(super) fn collection(zone: &str) -> String {
     path(&["v1", "zones", zone, "policies"])
 }
 
 /// The versions of a policy, oldest first.
-fn versions(client: &Client, collection: &str, policy: &str) -> Result<Vec<Value>, CliError> {
+pub(super) fn versions(
+    client: &Client,
+    collection: &str,
+    policy: &str,
+) -> Result<Vec<Value>, CliError> {
     let id = client.id("policy", collection, &["name"], policy)?;
     let mut versions = client.items(&format!("{collection}/{id}/versions"))?;
     versions.sort_by_key(number);
@@ -168,16 +174,18 @@ pub(super) fn number(version: &Value) -> u64 {
 
 fn check_files(files: &[PathBuf], context: &Context<'_>) -> Result<(), CliError> {
     let modules = read_modules(files)?;
-    let kind = compile(&modules).map_err(CliError::Policy)?;
-    let (code, decides) = match kind {
+    let compiled = compile(&modules).map_err(CliError::Policy)?;
+    let (code, decides) = match compiled.kind {
         PolicyKind::Data => ("data", "data documents, decided by Caracal's contract"),
         PolicyKind::Authored => ("authored", "a policy of its own"),
     };
     let names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
     let text = format!("ok: {} ({decides})\n", names.join(" "));
-    context
-        .output
-        .either(&text, &json!({"valid": true, "kind": code, "files": names}))
+    policy_files::remark(context, &compiled.notes);
+    context.output.either(
+        &text,
+        &json!({"valid": true, "kind": code, "files": names, "notes": compiled.notes}),
+    )
 }
 
 fn create(name: &str, file: &Path, zone: &str, context: &Context<'_>) -> Result<(), CliError> {
@@ -223,118 +231,4 @@ fn show(
     context
         .output
         .either(&client.member(wanted, "content")?, wanted)
-}
-
-fn activate(
-    files: &[PathBuf],
-    set: &str,
-    zone: &str,
-    context: &Context<'_>,
-) -> Result<(), CliError> {
-    let modules = read_modules(files)?;
-    let kind = compile(&modules).map_err(CliError::Policy)?;
-    let mut names = BTreeSet::new();
-    for module in &modules {
-        let name = policy_name(&module.name)?;
-        if !names.insert(name.to_lowercase()) {
-            return Err(CliError::usage(format!(
-                "two files give the policy {name:?}; policies are named after files"
-            )));
-        }
-    }
-
-    let client = context.admin()?;
-    let collection = collection(zone);
-    let stored = client.items(&collection)?;
-    let mut policies = Vec::new();
-    for module in &modules {
-        policies.push(store(&client, &collection, &stored, module)?);
-    }
-    let manifest: Vec<Value> = policies
-        .iter()
-        .map(|policy| json!({"policy_version_id": policy.version_id}))
-        .collect();
-    let activated = policy_set::put_in_force(&client, zone, set, &json!(manifest))?;
-    let stored = policies.iter().map(StoredPolicy::json).collect();
-    let activated = with_members(activated, [("kind", json!(kind)), ("policies", stored)]);
-    if context.output.format() == Format::Text {
-        for policy in &policies {
-            let what = if policy.changed {
-                "stored"
-            } else {
-                "unchanged"
-            };
-            context.output.note(&format!(
-                "{} version {} ({what})",
-                policy.name, policy.version
-            ));
-        }
-    }
-    context.output.record(&activated, &ACTIVATED)
-}
-
-/// A policy version that the server has.
-struct StoredPolicy {
-    name: String,
-    version_id: String,
-    version: u64,
-    changed: bool,
-}
-
-impl StoredPolicy {
-    fn json(&self) -> Value {
-        json!({"name": self.name, "version_id": self.version_id, "version": self.version, "changed": self.changed})
-    }
-}
-
-/// Makes sure that the newest version of the module's policy is the module's text.
-fn store(
-    client: &Client,
-    collection: &str,
-    stored: &[Value],
-    module: &Module,
-) -> Result<StoredPolicy, CliError> {
-    let name = policy_name(&module.name)?;
-    let text =
-        |value: &Value, member: &str| value.get(member).and_then(Value::as_str).map(str::to_owned);
-    // Names are not unique; the newest of a name is last.
-    let known = stored
-        .iter()
-        .rfind(|policy| text(policy, "name").is_some_and(|own| own.eq_ignore_ascii_case(&name)));
-    let Some(known) = known else {
-        let created = client.post(collection, &json!({"name": name, "content": module.source}))?;
-        let version_id = client.member(&created, "version_id")?;
-        let version = created.get("version").map_or(1, number);
-        return Ok(StoredPolicy {
-            name,
-            version_id,
-            version,
-            changed: true,
-        });
-    };
-    let id = client.member(known, "id")?;
-    let newest = versions(client, collection, &id)?.pop();
-    let digest = content_sha256(module.source.as_bytes());
-    if let Some(newest) = newest
-        && text(&newest, "content_sha256").as_ref() == Some(&digest)
-    {
-        let version_id = client.member(&newest, "id")?;
-        return Ok(StoredPolicy {
-            name,
-            version_id,
-            version: number(&newest),
-            changed: false,
-        });
-    }
-    let created = client.post(
-        &format!("{collection}/{id}/versions"),
-        &json!({"content": module.source}),
-    )?;
-    let version_id = client.member(&created, "id")?;
-    Ok(StoredPolicy {
-        name,
-        version_id,
-        version: number(&created),
-        changed: true,
-    })
 }

@@ -11,7 +11,7 @@ use super::{
     error::CliError,
     output::Field,
     policy::number,
-    policy_source::read_text,
+    policy_source::read_json,
 };
 
 const COLUMNS: [Field; 3] = [("id", "id"), ("name", "name"), ("created", "created_at")];
@@ -107,10 +107,7 @@ pub(super) fn run(command: &PolicySetCommand, context: &Context<'_>) -> Result<(
             input,
             zone,
         } => {
-            let text = read_text(input)?;
-            let document: Value = serde_json::from_str(&text).map_err(|error| {
-                CliError::usage(format!("{}: not JSON: {error}", input.display()))
-            })?;
+            let document = read_json(input)?;
             let set = found(&client, &context.zone(zone)?, set)?;
             let (version_id, _) = version_of(&client, &set, version)?;
             let request = json!({"version_id": version_id, "input": document});
@@ -120,26 +117,30 @@ pub(super) fn run(command: &PolicySetCommand, context: &Context<'_>) -> Result<(
     }
 }
 
-fn collection(zone: &str) -> String {
+pub(super) fn collection(zone: &str) -> String {
     path(&["v1", "zones", zone, "policy-sets"])
 }
 
 /// Path of the set that `reference` names.
-fn found(client: &Client, zone: &str, reference: &str) -> Result<String, CliError> {
+pub(super) fn found(client: &Client, zone: &str, reference: &str) -> Result<String, CliError> {
     let collection = collection(zone);
     let id = client.id("policy set", &collection, &["name"], reference)?;
     Ok(format!("{collection}/{id}"))
 }
 
 /// Versions of the set at `set`, oldest first.
-fn versions(client: &Client, set: &str) -> Result<Vec<Value>, CliError> {
+pub(super) fn versions(client: &Client, set: &str) -> Result<Vec<Value>, CliError> {
     let mut versions = client.items(&format!("{set}/versions"))?;
     versions.sort_by_key(number);
     Ok(versions)
 }
 
 /// Id and number of the version that `reference` names.
-fn version_of(client: &Client, set: &str, reference: &str) -> Result<(String, u64), CliError> {
+pub(super) fn version_of(
+    client: &Client,
+    set: &str,
+    reference: &str,
+) -> Result<(String, u64), CliError> {
     let wanted: Option<u64> = reference.parse().ok();
     let versions = versions(client, set)?;
     let matches = |version: &&Value| {
@@ -152,14 +153,20 @@ fn version_of(client: &Client, set: &str, reference: &str) -> Result<(String, u6
     Ok((client.member(version, "version_id")?, number(version)))
 }
 
-/// Makes `manifest` the newest version of the set `name`, which is created if need be, and
-/// activates it.
-pub(super) fn put_in_force(
+/// A version that the server has, and the path of its set.
+pub(super) struct StoredVersion {
+    pub(super) set: String,
+    pub(super) version: Value,
+}
+
+/// The version of the set `name` with `manifest`; set and version are made if need be. Nothing of it is
+/// put in force.
+pub(super) fn store(
     client: &Client,
     zone: &str,
     name: &str,
     manifest: &Value,
-) -> Result<Value, CliError> {
+) -> Result<StoredVersion, CliError> {
     let collection = collection(zone);
     let is_it = |set: &&Value| {
         set.get("name")
@@ -177,11 +184,19 @@ pub(super) fn put_in_force(
         None => client.member(&client.post(&collection, &json!({"name": name}))?, "id")?,
     };
     let set = format!("{collection}/{id}");
-    let newest = versions(client, &set)?.pop();
-    let version = match newest.filter(|newest| newest.get("manifest") == Some(manifest)) {
-        Some(same) => same,
-        None => client.post(&format!("{set}/versions"), &json!({"manifest": manifest}))?,
-    };
+    // The server knows a version again by its manifest.
+    let version = client.post(&format!("{set}/versions"), &json!({"manifest": manifest}))?;
+    Ok(StoredVersion { set, version })
+}
+
+/// Stores `manifest` as a version of the set `name`, and activates it.
+pub(super) fn put_in_force(
+    client: &Client,
+    zone: &str,
+    name: &str,
+    manifest: &Value,
+) -> Result<Value, CliError> {
+    let StoredVersion { set, version } = store(client, zone, name, manifest)?;
     let version_id = client.member(&version, "version_id")?;
     let activated = client.post(
         &format!("{set}/activate"),
@@ -190,7 +205,7 @@ pub(super) fn put_in_force(
     let member = |name: &str| version.get(name).cloned().unwrap_or_default();
     let described = [
         ("policy_set", json!(name)),
-        ("policy_set_id", json!(id)),
+        ("policy_set_id", member("policy_set_id")),
         ("version", member("version")),
         ("manifest_sha256", member("manifest_sha256")),
     ];

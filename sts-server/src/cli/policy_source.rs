@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use authority::policy::{self, Module, PolicyError, PolicyKind};
+use authority::policy::{self, Compiled, Module, PolicyError, PolicyKind};
+
+use serde_json::Value;
 
 use super::error::CliError;
 
@@ -21,12 +23,42 @@ pub(super) fn read_text(path: &Path) -> Result<String, CliError> {
     read().map_err(|error| CliError::file(path, error))
 }
 
-/// The modules of `paths`; a directory stands for its `.rego` files, tests aside.
+/// The JSON in a file, or on standard input for `-`.
+pub(super) fn read_json(path: &Path) -> Result<Value, CliError> {
+    let text = read_text(path)?;
+    serde_json::from_str(&text)
+        .map_err(|error| CliError::usage(format!("{}: not JSON: {error}", path.display())))
+}
+
+/// The input documents in a file: an array of them, or one a line.
+pub(super) fn read_inputs(path: &Path) -> Result<Vec<Value>, CliError> {
+    let text = read_text(path)?;
+    if let Ok(Value::Array(inputs)) = serde_json::from_str(&text) {
+        return Ok(inputs);
+    }
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(place, line)| {
+            serde_json::from_str(line).map_err(|error| {
+                CliError::usage(format!(
+                    "{}:{}: expected one input a line, or an array of them: {error}",
+                    path.display(),
+                    place + 1
+                ))
+            })
+        })
+        .collect()
+}
+
+/// The modules of `paths`; a directory stands for its `.rego` files, tests aside, and its `.json` data.
 pub(super) fn read_modules(paths: &[PathBuf]) -> Result<Vec<Module>, CliError> {
     let mut modules = Vec::new();
     for path in paths {
         let files = if path.is_dir() {
-            rego_files(path)?
+            policy_files(path)?
         } else {
             vec![path.clone()]
         };
@@ -40,7 +72,7 @@ pub(super) fn read_modules(paths: &[PathBuf]) -> Result<Vec<Module>, CliError> {
     Ok(modules)
 }
 
-fn rego_files(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
+fn policy_files(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = entries.map_err(|error| CliError::file(directory, error))?;
     let is_policy = |path: &PathBuf| {
@@ -48,7 +80,7 @@ fn rego_files(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        name.ends_with(".rego") && !name.ends_with("_test.rego")
+        (name.ends_with(".rego") && !name.ends_with("_test.rego")) || name.ends_with(".json")
     };
     let mut files: Vec<PathBuf> = entries
         .into_iter()
@@ -58,7 +90,7 @@ fn rego_files(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     files.sort();
     if files.is_empty() {
         return Err(CliError::usage(format!(
-            "{} holds no .rego files",
+            "{} holds no .rego or .json files",
             directory.display()
         )));
     }
@@ -83,18 +115,26 @@ pub(super) fn check(modules: &[Module]) -> Result<Vec<PolicyKind>, Vec<PolicyErr
 }
 
 /// Checks each module, then compiles them as one set.
-pub(super) fn compile(modules: &[Module]) -> Result<PolicyKind, Vec<PolicyError>> {
+pub(super) fn compile(modules: &[Module]) -> Result<Compiled, Vec<PolicyError>> {
     check(modules)?;
-    policy::compile(modules).map(|compiled| compiled.kind)
+    policy::compile(modules)
 }
 
-/// The name that a file's policy has on the server: the file's, without its extension.
+/// The name that a file's policy has on the server: the file's, without `.rego`. Of data the extension
+/// stays: it is what tells data from Rego.
 pub(super) fn policy_name(file: &str) -> Result<String, CliError> {
-    let stem = Path::new(file)
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .filter(|stem| *stem != "-");
-    stem.map(str::to_owned)
+    let path = Path::new(file);
+    let is_data = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
+    let name = if is_data {
+        path.file_name()
+    } else {
+        path.file_stem()
+    };
+    name.and_then(|name| name.to_str())
+        .filter(|name| *name != "-")
+        .map(str::to_owned)
         .ok_or_else(|| CliError::usage(format!("{file:?} gives no name for a policy")))
 }
 
@@ -105,7 +145,7 @@ mod tests {
     #[test]
     fn a_directory_stands_for_its_policies_in_order_without_their_tests() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.rego", "a.rego", "a_test.rego", "README.md"] {
+        for name in ["b.rego", "a.rego", "a_test.rego", "README.md", "c.json"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
         let modules = read_modules(&[dir.path().to_owned()]).unwrap();
@@ -114,14 +154,27 @@ mod tests {
                 .iter()
                 .map(|module| module.source.as_str())
                 .collect::<Vec<_>>(),
-            ["a.rego", "b.rego"]
+            ["a.rego", "b.rego", "c.json"]
         );
     }
 
     #[test]
     fn a_policy_is_named_after_its_file() {
         assert_eq!(policy_name("policies/grants.rego").unwrap(), "grants");
+        assert_eq!(policy_name("policies/teams.json").unwrap(), "teams.json");
         assert!(policy_name("-").is_err());
+    }
+
+    #[test]
+    fn inputs_come_one_a_line_or_as_an_array() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("inputs");
+        for text in ["{\"a\": 1}\n\n{\"a\": 2}\n", "[{\"a\": 1}, {\"a\": 2}]"] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(read_inputs(&file).unwrap().len(), 2, "{text}");
+        }
+        std::fs::write(&file, "{}\n{").unwrap();
+        assert!(read_inputs(&file).unwrap_err().to_string().contains(":2:"));
     }
 
     #[test]

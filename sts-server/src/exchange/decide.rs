@@ -6,6 +6,7 @@ use std::{
 };
 
 use authority::{
+    decision::shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict, failure, own_reason},
     mandate::MandateUse,
     policy::{
         EvalError, PolicyDecision, PolicyResult,
@@ -20,9 +21,18 @@ use super::{Trail, client::Party, request::Request};
 use crate::{
     error::{Code, Error, Result},
     policy_sets::Loaded,
-    store::Zone,
+    store::{PolicyInputRow, Zone},
     sts::Sts,
 };
+
+/// Largest input document that is kept, in bytes: larger than any with a mandate of the largest size.
+const MAX_INPUT_BYTES: usize = 32 * 1024;
+
+/// What a zone decides by.
+struct InForce {
+    policy: Option<Arc<Loaded>>,
+    shadow: Option<Arc<Loaded>>,
+}
 
 /// Why a resource is left out of a mandate.
 enum Skipped {
@@ -52,8 +62,11 @@ impl Sts {
         request: &Request,
         trail: &mut Trail,
     ) -> Result<Vec<String>> {
-        let policy = self.active_policy(zone).await?;
-        if let Some(policy) = &policy {
+        let in_force = InForce {
+            policy: self.active_policy(zone).await?,
+            shadow: self.shadow_policy(zone).await,
+        };
+        if let Some(policy) = &in_force.policy {
             trail.event.policy_set_id = Some(policy.policy_set_id.to_string());
             trail.event.policy_set_version_id = Some(policy.version_id.to_string());
             trail.event.manifest_sha256 = Some(policy.manifest_sha256.clone());
@@ -62,7 +75,7 @@ impl Sts {
         let mut skipped = Vec::new();
         for identifier in &request.resources {
             let (id, result, outcome) = self
-                .decide_one(zone, party, request, policy.as_ref(), identifier, trail)
+                .decide_one(zone, party, request, &in_force, identifier, trail)
                 .await?;
             let reason = outcome
                 .as_ref()
@@ -111,9 +124,9 @@ impl Sts {
         zone: &Zone,
         party: &Party,
         request: &Request,
-        policy: Option<&Arc<Loaded>>,
+        in_force: &InForce,
         identifier: &str,
-        trail: &Trail,
+        trail: &mut Trail,
     ) -> Result<(Option<String>, Option<PolicyResult>, Result<(), Skipped>)> {
         let Some(row) = self
             .store
@@ -139,13 +152,6 @@ impl Sts {
                 Err(Skipped::Denied("mandate_target_mismatch".to_owned())),
             ));
         }
-        let Some(policy) = policy else {
-            return Ok((
-                id,
-                None,
-                Err(Skipped::Denied(Reason::NoActivePolicySet.code().to_owned())),
-            ));
-        };
         let input = PolicyInput::exchange(&Exchange {
             client_id: party.application.id.as_str(),
             zone_id: zone.id.as_str(),
@@ -155,32 +161,93 @@ impl Sts {
             subject: party.subject.as_ref(),
             trace_id: Some(&trail.event.request_id),
         });
-        let started = Instant::now();
-        let result = policy.policy.evaluator().evaluate(&input);
-        self.metrics.policy(started.elapsed());
-        let result = match result {
-            Ok(result) => result,
-            Err(error) => {
-                if error != EvalError::Undefined {
-                    tracing::warn!(zone = %zone.id, version = %policy.version_id, %error, "policy evaluation failed");
-                }
-                let reason = match error {
-                    EvalError::Undefined => Reason::PolicyUndefined,
-                    _ => Reason::PolicyEvalFailed,
+        let evaluated = in_force
+            .policy
+            .as_ref()
+            .map(|policy| self.evaluate(zone, policy, &input));
+        let verdict = evaluated.as_ref().map_or_else(
+            || Verdict::deny(Reason::NoActivePolicySet.code()),
+            Verdict::of,
+        );
+        if let Some(shadow) = &in_force.shadow {
+            self.ask_shadow(zone, shadow, party, identifier, &input, &verdict);
+        }
+        record(trail, identifier, verdict, &input);
+        let result = match evaluated {
+            Some(Ok(result)) => result,
+            failed => {
+                let reason = match failed {
+                    Some(Err(error)) => failure(&error),
+                    _ => Reason::NoActivePolicySet,
                 };
                 return Ok((id, None, Err(Skipped::Denied(reason.code().to_owned()))));
             }
         };
         let outcome = match result.decision {
-            PolicyDecision::Deny => Err(Skipped::Denied(
-                result.reason().unwrap_or("policy_denied").to_owned(),
-            )),
+            PolicyDecision::Deny => Err(Skipped::Denied(own_reason(&result).to_owned())),
             PolicyDecision::Allow => self
                 .mints
                 .take((party.application.id.clone(), row.id))
                 .map_err(Skipped::Limited),
         };
         Ok((id, Some(result), outcome))
+    }
+
+    fn evaluate(
+        &self,
+        zone: &Zone,
+        policy: &Loaded,
+        input: &PolicyInput,
+    ) -> Result<PolicyResult, EvalError> {
+        let started = Instant::now();
+        let result = policy.policy.evaluator().evaluate(input);
+        self.metrics.policy(started.elapsed());
+        if let Err(error) = &result
+            && *error != EvalError::Undefined
+        {
+            tracing::warn!(zone = %zone.id, version = %policy.version_id, %error, "policy evaluation failed");
+        }
+        result
+    }
+
+    fn ask_shadow(
+        &self,
+        zone: &Zone,
+        shadow: &Loaded,
+        party: &Party,
+        identifier: &str,
+        input: &PolicyInput,
+        enforced: &Verdict,
+    ) {
+        let said = Verdict::of(&shadow.policy.evaluator().evaluate(input));
+        let verdict = if said == *enforced {
+            self.metrics.shadow("same");
+            ShadowVerdict::Same
+        } else {
+            self.metrics.shadow("different");
+            ShadowVerdict::Different(Box::new(Disagreement {
+                moment: Moment::TokenExchange,
+                client_id: Text::cut(party.application.id.as_str()),
+                resource: Text::cut(identifier),
+                method: None,
+                path: None,
+                enforced: enforced.clone(),
+                shadow: said,
+            }))
+        };
+        self.shadows.add(&zone.id, &shadow.version_id, verdict);
+    }
+}
+
+/// Keeps what the policy was asked, for trying other policies on it.
+fn record(trail: &mut Trail, identifier: &str, verdict: Verdict, input: &PolicyInput) {
+    let document = input.to_json().unwrap_or_default();
+    if document.to_string().len() <= MAX_INPUT_BYTES {
+        trail.inputs.push(PolicyInputRow {
+            resource: identifier.to_owned(),
+            verdict,
+            input: document,
+        });
     }
 }
 

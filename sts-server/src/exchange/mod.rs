@@ -16,7 +16,7 @@ use crate::{
     clock::Moment,
     entropy,
     error::{Code, Error, Result},
-    store::{AuditEvent, Zone},
+    store::{AuditEvent, Change, PolicyInputRow, Zone},
     sts::Sts,
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Response {
 struct Trail {
     started: Instant,
     event: AuditEvent,
+    /// What the policy was asked, for trying other policies on it.
+    inputs: Vec<PolicyInputRow>,
     /// Set where a flood of refusals must not become a flood of events.
     unrecorded: bool,
 }
@@ -72,17 +74,26 @@ impl Trail {
         Self {
             started,
             event,
+            inputs: Vec::new(),
             unrecorded: false,
         }
     }
 
-    fn end(self) -> AuditEvent {
+    /// Writes it down, as a part of `change`.
+    async fn end(self, change: &mut Change) -> Result<()> {
         let latency_us = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
-        AuditEvent {
+        let event = AuditEvent {
             latency_us,
             occurred_at: Moment::now(),
             ..self.event
+        };
+        change.insert_audit_event(&event).await?;
+        for input in &self.inputs {
+            change
+                .insert_policy_input(&event.zone_id, &event.id, input)
+                .await?;
         }
+        Ok(())
     }
 }
 
@@ -167,7 +178,7 @@ impl Sts {
             .retry_after(std::time::Duration::from_secs(1)));
         }
         change.insert_authority_record(&record).await?;
-        change.insert_audit_event(&trail.end()).await?;
+        trail.end(&mut change).await?;
         change.commit().await?;
         tracing::info!(zone = %zone.id, client = %record.application_id, sid = %record.id, "mandate minted");
         Ok(response)
@@ -188,7 +199,7 @@ impl Sts {
             "exchange denied"
         );
         let mut change = self.store.begin().await?;
-        change.insert_audit_event(&trail.end()).await?;
+        trail.end(&mut change).await?;
         change.commit().await?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 use axum::{
     body::{Body, HttpBody},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -73,6 +73,15 @@ async fn collect(mut body: Body, most_bytes: usize) -> Result<Vec<u8>, Error> {
         collected.extend_from_slice(&data);
     }
     Ok(collected)
+}
+
+/// The status for what was made, or was there already.
+pub(super) fn made(created: bool) -> StatusCode {
+    if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    }
 }
 
 /// Whether a request says that its body is of `media_type`, whatever its parameters.

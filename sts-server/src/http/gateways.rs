@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use authority::bundle::SIGNATURE_HEADER;
+use authority::{bundle::SIGNATURE_HEADER, decision::shadow::Report};
 use axum::{
     Json as Body,
     extract::{FromRequestParts, State},
@@ -127,6 +127,16 @@ pub(super) async fn bundle(
         }
         None => (StatusCode::NOT_MODIFIED, [caching]).into_response(),
     })
+}
+
+/// What a gateway's workers found about the zone's shadow policy.
+pub(super) async fn shadow(
+    State(sts): State<Arc<Sts>>,
+    AtGateway(gateway): AtGateway,
+    Json(report): Json<Report>,
+) -> Result<StatusCode> {
+    sts.add_shadow_report(&gateway.zone_id, report).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// RFC 9110 section 13.1.2: the weak comparison, against each of the tags.

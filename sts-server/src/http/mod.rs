@@ -89,6 +89,19 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
             "/v1/zones/{z}/policy-sets/{id}/simulate",
             post(policy_sets::simulate),
         )
+        .route(
+            "/v1/zones/{z}/policy-sets/{id}/rollback",
+            post(policy_sets::roll_back),
+        )
+        .route(
+            "/v1/zones/{z}/policy-sets/{id}/diff",
+            post(policy_sets::diff),
+        )
+        .route(
+            "/v1/zones/{z}/policy-sets/{id}/shadow",
+            post(policy_sets::begin_shadow).delete(policy_sets::end_shadow),
+        )
+        .route("/v1/zones/{z}/shadow", get(policy_sets::shadow))
         .route("/v1/zones/{z}/keys", get(keys::list))
         .route("/v1/zones/{z}/keys/rotate", post(keys::rotate))
         .route(
@@ -106,6 +119,7 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
         )
         .route("/.well-known/jwks.json", get(discovery::jwks))
         .route("/v1/zones/{z}/gateway/bundle", get(gateways::bundle))
+        .route("/v1/zones/{z}/gateway/shadow", post(gateways::shadow))
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))
         .route("/metrics", get(operations::metrics))

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use axum::{Json as Body, extract::State, http::StatusCode};
 use serde_json::{Value, json};
 
-use super::extract::{Id, InZone, Json, Paged};
+use super::extract::{Id, InZone, Json, Paged, made};
 use crate::{
     error::Result,
-    policies::{self, Content, CreatedPolicy, NewPolicy},
+    policies::{self, Content, CreatedPolicy, Draft, NewPolicy},
     store::{Page, Policy, PolicyVersion},
     sts::Sts,
 };
 
-pub(super) async fn validate(Json(content): Json<Content>) -> Result<Body<Value>> {
-    let kind = policies::validate(content).await?;
+pub(super) async fn validate(Json(draft): Json<Draft>) -> Result<Body<Value>> {
+    let kind = policies::validate(draft).await?;
     Ok(Body(json!({"valid": true, "kind": kind})))
 }
 
@@ -62,8 +62,6 @@ pub(super) async fn create_version(
     Json(content): Json<Content>,
 ) -> Result<(StatusCode, Body<PolicyVersion>)> {
     let policy = sts.policy(&zone, &id).await?;
-    Ok((
-        StatusCode::CREATED,
-        Body(sts.create_policy_version(&zone, &policy, content).await?),
-    ))
+    let (version, created) = sts.create_policy_version(&zone, &policy, content).await?;
+    Ok((made(created), Body(version)))
 }

@@ -18,6 +18,8 @@ pub(crate) struct BundleRows {
     pub(crate) archived_applications: Vec<ApplicationId>,
     /// The active policy.
     pub(crate) policy: Option<PolicySetVersion>,
+    /// The policy that is evaluated beside it and not enforced.
+    pub(crate) shadow: Option<PolicySetVersion>,
 }
 
 impl Store {
@@ -58,15 +60,15 @@ impl Store {
         .bind(archived_since)
         .fetch_all(&mut *view)
         .await?;
-        let policy = match &zone.active_policy_set_version_id {
-            Some(version) => {
-                sqlx::query_as("SELECT * FROM policy_set_versions WHERE id = ?")
-                    .bind(version)
-                    .fetch_optional(&mut *view)
-                    .await?
-            }
-            None => None,
-        };
+        let version = "SELECT * FROM policy_set_versions WHERE id = ?";
+        let policy = sqlx::query_as(version)
+            .bind(&zone.active_policy_set_version_id)
+            .fetch_optional(&mut *view)
+            .await?;
+        let shadow = sqlx::query_as(version)
+            .bind(&zone.shadow_policy_set_version_id)
+            .fetch_optional(&mut *view)
+            .await?;
         let archived_applications = archived.into_iter().map(ApplicationId::from).collect();
         Ok(Some(BundleRows {
             zone,
@@ -74,6 +76,7 @@ impl Store {
             resources,
             archived_applications,
             policy,
+            shadow,
         }))
     }
 }

@@ -1,14 +1,19 @@
 //! The store: all SQL of the STS, over SQLite. One connection writes and some read, so a reader
 //! never waits for a writer and a writer never meets another.
 
+mod activations;
 mod applications;
 mod bundle;
 mod evidence;
 mod gateways;
 mod keys;
 mod policies;
+mod policy_inputs;
 mod policy_sets;
 mod resources;
+mod shadows;
+#[cfg(test)]
+mod tests;
 mod zones;
 
 use std::{path::Path, str::FromStr, time::Duration};
@@ -20,14 +25,17 @@ use sqlx::{
 };
 
 pub(crate) use self::{
+    activations::ActivationRow,
     applications::Application,
     bundle::BundleRows,
     evidence::{AuditEvent, AuthorityRecord},
     gateways::Gateway,
     keys::KeyRow,
     policies::{Policy, PolicyVersion},
+    policy_inputs::{KEPT_INPUTS, PolicyInputRow, RecordedInput},
     policy_sets::{ManifestEntry, PolicySet, PolicySetVersion},
     resources::ResourceRow,
+    shadows::{DisagreementRow, ShadowRun},
     zones::Zone,
 };
 

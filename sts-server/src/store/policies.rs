@@ -127,6 +127,18 @@ impl Change {
         Ok(())
     }
 
+    /// The newest version of a policy.
+    pub(crate) async fn newest_policy_version(
+        &mut self,
+        policy: &str,
+    ) -> Result<Option<PolicyVersion>> {
+        let sql = "SELECT * FROM policy_versions WHERE policy_id = ? ORDER BY version DESC LIMIT 1";
+        Ok(sqlx::query_as(sql)
+            .bind(policy)
+            .fetch_optional(&mut *self.0)
+            .await?)
+    }
+
     /// A new version, which gets the next number.
     pub(crate) async fn insert_policy_version(
         &mut self,

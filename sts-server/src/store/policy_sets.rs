@@ -129,13 +129,13 @@ impl Store {
             .await?)
     }
 
-    /// The active versions of all zones that another compiler made.
-    pub(crate) async fn active_versions_not_by(
+    /// The active versions and shadows of all zones that another compiler made, as zone and version.
+    pub(crate) async fn used_versions_not_by(
         &self,
         compiler: &str,
     ) -> Result<Vec<(String, String)>> {
         let sql = "SELECT zones.id, policy_set_versions.id FROM zones JOIN policy_set_versions
-                   ON policy_set_versions.id = zones.active_policy_set_version_id
+                   ON policy_set_versions.id IN (active_policy_set_version_id, shadow_policy_set_version_id)
                    WHERE compiler <> ? AND zones.archived_at IS NULL";
         Ok(sqlx::query_as(sql)
             .bind(compiler)
@@ -158,6 +158,24 @@ impl Change {
             .execute(&mut *self.0)
             .await?;
         Ok(())
+    }
+
+    /// The version of a set that this compiler made of this manifest.
+    pub(crate) async fn policy_set_version_of_manifest(
+        &mut self,
+        set: &PolicySetId,
+        manifest_sha256: &str,
+        compiler: &str,
+    ) -> Result<Option<PolicySetVersion>> {
+        let sql =
+            "SELECT * FROM policy_set_versions WHERE policy_set_id = ? AND manifest_sha256 = ?
+                   AND compiler = ? ORDER BY version DESC LIMIT 1";
+        Ok(sqlx::query_as(sql)
+            .bind(set.as_str())
+            .bind(manifest_sha256)
+            .bind(compiler)
+            .fetch_optional(&mut *self.0)
+            .await?)
     }
 
     /// A new version, which gets the next number.
@@ -212,6 +230,7 @@ impl PolicySetVersion {
             kind: self.kind,
             modules: self.modules.clone(),
             compiler: self.compiler.clone(),
+            notes: Vec::new(), // told when it was compiled
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Zone {
     pub(crate) sequence: u64,
     /// The policy that decides; none denies everything.
     pub(crate) active_policy_set_version_id: Option<String>,
+    /// The policy that is evaluated beside it and not enforced.
+    pub(crate) shadow_policy_set_version_id: Option<String>,
     /// Time of creation.
     pub(crate) created_at: Moment,
 }
@@ -88,21 +90,6 @@ impl Change {
         let sql = "UPDATE zones SET archived_at = ? WHERE id = ? AND archived_at IS NULL";
         sqlx::query(sql)
             .bind(now)
-            .bind(zone.as_str())
-            .execute(&mut *self.0)
-            .await?;
-        Ok(())
-    }
-
-    /// Makes `version` the policy of the zone.
-    pub(crate) async fn activate_policy_set_version(
-        &mut self,
-        zone: &ZoneId,
-        version: &str,
-    ) -> Result<()> {
-        let sql = "UPDATE zones SET active_policy_set_version_id = ? WHERE id = ?";
-        sqlx::query(sql)
-            .bind(version)
             .bind(zone.as_str())
             .execute(&mut *self.0)
             .await?;

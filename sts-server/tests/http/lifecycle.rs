@@ -257,3 +257,89 @@ fn a_request_id_is_the_clients_own_if_it_is_fit() {
         assert_eq!(reply.text("requestId").len(), 36);
     }
 }
+
+#[test]
+fn after_an_upgrade_what_is_in_use_is_compiled_anew_and_a_shadow_that_cannot_be_is_ended() {
+    let mut world = World::new();
+    let (zone_id, bundle_path, gateway) = {
+        let demo = world.demo();
+        let zone = &demo.zone;
+        let shadow = zone.policy(&crate::world::grants("somebody"));
+        let set = world
+            .post(&zone.path("/policy-sets"), json!({"name": "trial"}))
+            .expect(201)
+            .text("id");
+        let set = zone.path(&format!("/policy-sets/{set}"));
+        let manifest = json!({"manifest": [{"policy_version_id": shadow}]});
+        let version = world
+            .post(&format!("{set}/versions"), manifest)
+            .expect(201)
+            .text("version_id");
+        world
+            .post(&format!("{set}/shadow"), json!({"version_id": version}))
+            .expect(200);
+        (
+            zone.id.clone(),
+            zone.path("/gateway/bundle"),
+            zone.gateway("edge"),
+        )
+    };
+    let bundle = |world: &World| {
+        let bearer = format!("Bearer {gateway}");
+        world
+            .send("GET", &bundle_path, &[("authorization", &bearer)], None)
+            .expect(200)
+            .body
+    };
+    let first = bundle(&world);
+
+    // As another version left them; the shadow's text is one that this version no longer takes.
+    let change = |world: &World, statements: &[&'static str]| {
+        let file = world.dir.path().join("caracal.db");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            use sqlx::{Connection, Executor};
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+            let mut database = sqlx::SqliteConnection::connect_with(&options)
+                .await
+                .unwrap();
+            for statement in statements {
+                database.execute(*statement).await.unwrap();
+            }
+            database.close().await.unwrap();
+        });
+    };
+    world.stop();
+    change(
+        &world,
+        &["UPDATE policy_set_versions SET compiler = 'old', program = x'00'"],
+    );
+    world.start();
+    let second = bundle(&world);
+    for policy in ["policy", "shadow"] {
+        assert_eq!(second[policy]["program"], first[policy]["program"]);
+        assert_eq!(second[policy]["compiler"], authority::policy::COMPILER);
+    }
+    assert!(second["sequence"].as_u64() > first["sequence"].as_u64());
+
+    world.stop();
+    change(
+        &world,
+        &[
+            "UPDATE policy_set_versions SET compiler = 'old', program = x'00'",
+            "DROP TRIGGER policy_versions_never_change",
+            "UPDATE policy_versions SET content = 'package' WHERE content LIKE '%somebody%'",
+        ],
+    );
+    world.start();
+    let third = bundle(&world);
+    assert_eq!(third["policy"]["program"], first["policy"]["program"]);
+    assert!(third.get("shadow").is_none());
+    let told = world
+        .get(&format!("/v1/zones/{zone_id}/shadow"))
+        .expect(200);
+    assert!(told.body["ended_at"].is_string());
+}

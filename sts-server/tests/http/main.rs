@@ -16,4 +16,6 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod policies;
+mod shadow;
+mod simulate;
 mod world;

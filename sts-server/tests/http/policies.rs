@@ -151,3 +151,212 @@ fn a_set_compiles_before_it_is_activated_and_can_be_tried_out() {
         json!(id)
     );
 }
+
+#[test]
+fn every_way_in_tells_what_is_wrong_and_where() {
+    let world = World::new();
+    let zone = world.zone("demo");
+    let created = world.post(
+        &zone.path("/policies"),
+        json!({"name": "p", "content": grants("a")}),
+    );
+    let policy = zone.path(&format!("/policies/{}", created.expect(201).text("id")));
+    let broken = "package caracal.authz\nimport rego.v1\nresult := http.send({})\n";
+    for (path, body) in [
+        (
+            "/v1/policies/validate".to_owned(),
+            json!({"name": "broken", "content": broken}),
+        ),
+        (
+            zone.path("/policies"),
+            json!({"name": "broken", "content": broken}),
+        ),
+        (format!("{policy}/versions"), json!({"content": broken})),
+    ] {
+        let reply = world.post(&path, body);
+        assert_eq!(reply.error(), (422, "invalid_rego"), "{reply:?}");
+        let first = &reply.body["errors"][0];
+        assert_eq!(
+            (&first["line"], &first["column"]),
+            (&json!(3), &json!(11)),
+            "{first}"
+        );
+        assert!(first["message"].as_str().unwrap().contains("http.send"));
+        assert_eq!(first["snippet"], "result := http.send({})");
+        assert!(["broken", "p"].contains(&first["file"].as_str().unwrap()));
+    }
+    // What is wrong only with the whole is said when the set is made.
+    let sets = zone.path("/policy-sets");
+    let set = world.post(&sets, json!({"name": "main"})).expect(201);
+    let one = zone.policy("package caracal.authz\nimport rego.v1\nother := 1\n");
+    let reply = world.post(
+        &format!("{sets}/{}/versions", set.text("id")),
+        json!({"manifest": [{"policy_version_id": one}]}),
+    );
+    assert_eq!(reply.error(), (422, "invalid_policy_contract"));
+    for member in ["file", "line", "column", "message"] {
+        assert!(reply.body["errors"][0].get(member).is_some(), "{reply:?}");
+    }
+}
+
+#[test]
+fn the_same_content_makes_no_other_version() {
+    let world = World::new();
+    let demo = world.demo();
+    let zone = &demo.zone;
+    let created = world.post(
+        &zone.path("/policies"),
+        json!({"name": "p", "content": grants("a")}),
+    );
+    let policy = zone.path(&format!("/policies/{}", created.expect(201).text("id")));
+    let store = |agent: &str| {
+        world.post(
+            &format!("{policy}/versions"),
+            json!({"content": grants(agent)}),
+        )
+    };
+    let again = store("a").expect(200);
+    assert_eq!(again.body["version"], 1);
+    assert!(again.body.get("content").is_none());
+    let second = store("b").expect(201).text("id");
+    // The newest is what counts: going back to an earlier text is a change.
+    assert_eq!(store("a").expect(201).body["version"], 3);
+
+    let sets = zone.path("/policy-sets");
+    let set = world.post(&sets, json!({"name": "main"})).expect(201);
+    let versions = format!("{sets}/{}/versions", set.text("id"));
+    let make = |id: &str| world.post(&versions, json!({"manifest": [{"policy_version_id": id}]}));
+    let first = make(&second).expect(201);
+    make(&zone.policy(&grants("c"))).expect(201);
+    let same = make(&second).expect(200);
+    assert_eq!(
+        (same.text("version_id"), &same.body["version"]),
+        (first.text("version_id"), &json!(1))
+    );
+}
+
+#[test]
+fn rolling_back_puts_the_version_before_in_force_one_step_each_time() {
+    let world = World::new();
+    let demo = world.demo();
+    let zone = &demo.zone;
+    let (set, first) = zone.activate(&zone.policy(&grants(&demo.agent)));
+    let roll_back = || world.admin("POST", &format!("{set}/rollback"), None);
+    assert_eq!(roll_back().error(), (409, "no_earlier_version"));
+    let mut versions = vec![first];
+    for restriction in ["one", "two"] {
+        let closed = format!("{}restrict := [\"{restriction}\"]\n", grants(&demo.agent));
+        let manifest = json!({"manifest": [{"policy_version_id": zone.policy(&closed)}]});
+        let version = world.post(&format!("{set}/versions"), manifest).expect(201);
+        versions.push(version.text("version_id"));
+        world
+            .post(
+                &format!("{set}/activate"),
+                json!({"version_id": versions.last()}),
+            )
+            .expect(200);
+    }
+    demo.exchange(&[]).expect(403);
+    let back = roll_back().expect(200);
+    assert_eq!(
+        (back.text("version_id"), &back.body["version"]),
+        (versions[1].clone(), &json!(2))
+    );
+    let sequence = back.body["sequence"].as_u64().unwrap();
+    let back = roll_back().expect(200);
+    assert_eq!(back.text("version_id"), versions[0]);
+    assert_eq!(
+        back.body["sequence"],
+        sequence + 1,
+        "gateways only go forward"
+    );
+    demo.exchange(&[]).expect(200);
+    assert_eq!(roll_back().error(), (409, "no_earlier_version"));
+    // Another set that is in force is not this set's to take away.
+    zone.activate(&zone.policy(&grants("x")));
+    assert_eq!(roll_back().error(), (409, "no_earlier_version"));
+}
+
+#[test]
+fn two_versions_are_compared_module_by_module() {
+    let world = World::new();
+    let demo = world.demo();
+    let zone = &demo.zone;
+    let (set, first) = zone.activate(&zone.policy(&grants(&demo.agent)));
+    let changed = grants(&demo.agent).replace(r#"["read", "write"]"#, r#"["read"]"#);
+    let manifest = json!({"manifest": [{"policy_version_id": zone.policy(&changed)}]});
+    let second = world
+        .post(&format!("{set}/versions"), manifest)
+        .expect(201)
+        .text("version_id");
+    let diff =
+        |from: &str, to: &str| world.post(&format!("{set}/diff"), json!({"from": from, "to": to}));
+    let found = diff(&first, &second).expect(200).body;
+    assert_eq!(
+        (&found["from"]["version"], &found["to"]["version"]),
+        (&json!(1), &json!(2))
+    );
+    let module = &found["modules"][0];
+    assert_eq!(
+        (&module["name"], &module["change"]),
+        (&json!("policy"), &json!("changed"))
+    );
+    let text = module["diff"].as_str().unwrap();
+    assert!(
+        text.contains("\n-    \"resource://demo\"") && text.contains("\n+    \"resource://demo\""),
+        "{text}"
+    );
+    assert_eq!(diff(&first, &first).expect(200).body["modules"], json!([]));
+    assert_eq!(
+        diff(&first, "nothing").error(),
+        (404, "policy_set_version_not_found")
+    );
+}
+
+#[test]
+fn a_policy_named_after_a_json_file_holds_json_data() {
+    let world = World::new();
+    let zone = world.zone("demo");
+    let store = |name: &str, content: &str| {
+        world.post(
+            &zone.path("/policies"),
+            json!({"name": name, "content": content}),
+        )
+    };
+    let data = store("teams.json", r#"{"teams": ["a"]}"#).expect(201);
+    let twin = store("teams.json", r#"{"guests": ["b"]}"#).expect(201);
+    let broken = store("teams.json", "{\n\"teams\": oops}");
+    assert_eq!(broken.error(), (422, "invalid_rego"));
+    assert_eq!(
+        (
+            &broken.body["errors"][0]["file"],
+            &broken.body["errors"][0]["line"]
+        ),
+        (&json!("teams.json"), &json!(2))
+    );
+    assert_eq!(store("teams", r#"{"teams": ["a"]}"#).status, 422);
+    let draft = json!({"name": "teams.json", "content": "{}"});
+    world.post("/v1/policies/validate", draft).expect(200);
+
+    // Two policies of one name are told apart, and stay JSON.
+    let own = zone.policy(
+        "package caracal.authz\nimport rego.v1\nresult := {\"decision\": \"deny\", \"evaluation_status\": \"complete\",\n\
+         \"determining_policies\": [], \"diagnostics\": [{\"reason\": concat(\"\", array.concat(data.teams, data.guests))}]}\n",
+    );
+    let sets = zone.path("/policy-sets");
+    let set = world.post(&sets, json!({"name": "main"})).expect(201);
+    let set = format!("{sets}/{}", set.text("id"));
+    let manifest: Vec<_> = [data.text("version_id"), twin.text("version_id"), own]
+        .iter()
+        .map(|id| json!({"policy_version_id": id}))
+        .collect();
+    let version = world
+        .post(&format!("{set}/versions"), json!({"manifest": manifest}))
+        .expect(201)
+        .text("version_id");
+    let answer = world.post(
+        &format!("{set}/simulate"),
+        json!({"version_id": version, "input": {}}),
+    );
+    assert_eq!(answer.expect(200).body["reason"], "ab");
+}

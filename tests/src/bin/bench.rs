@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what governing a request costs. One Envoy with three listeners that answer by
 //! themselves: without the plugin, with it, and with it but without its memory of verified mandates.
 //! Rounds are interleaved, so that what else the machine does falls on all alike; what counts is
-//! medians and ratios.
+//! medians and ratios. And, with a real STS, how long an activated policy takes to the last worker.
 
 // A tool for people who read its output; whatever goes wrong ends it.
 #![allow(
@@ -16,18 +16,22 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use e2e::{
-    eventually,
-    http::Request,
-    mandates::{APPLICATION, ISSUER, Issuer, RESOURCE, ZONE},
+    PATIENCE, eventually,
+    http::{Connection, Request},
+    mandates::{APPLICATION, ISSUER, Issuer, RESOURCE, ZONE, grants},
     parts,
+    sts::Sts,
 };
 use serde_json::{Value, json};
 
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 4;
+const ACTIVATIONS: usize = 200;
+const ACTIVATION_WORKERS: u32 = 4;
 const PATH: &str = "/demo/items";
 
 /// The listeners, in the order of their ports.
@@ -53,7 +57,7 @@ fn main() {
     let (config, admin_file) = (dir.path().join("envoy.json"), dir.path().join("admin"));
     fs::write(&config, envoy_config(&issuer).to_string()).unwrap();
     let log = fs::File::create(dir.path().join("log")).unwrap();
-    let _envoy = Running(
+    let envoy = Running(
         Command::new(parts::envoy())
             .arg("--config-path")
             .arg(&config)
@@ -107,6 +111,70 @@ fn main() {
     ] {
         println!("  {what:<36} {:>6.0}", quantile(admin, metric));
     }
+    drop(envoy);
+    activations();
+}
+
+/// Activates two policies by turns, and times how long it takes from the answer until the last worker
+/// decides by what is new. Connections stay with their workers and are asked in turn.
+fn activations() {
+    let sts = Sts::start();
+    let zone = sts.zone("bench");
+    let application = zone.govern();
+    let policy = |name: &str, scopes: &[&str]| {
+        zone.policy(name, &grants(&application.id, &[RESOURCE], scopes))
+    };
+    let (wide, narrow) = (
+        policy("wide", &["demo:read", "demo:write"]),
+        policy("narrow", &["demo:write"]),
+    );
+    let site = zone.site(ACTIVATION_WORKERS);
+    let mandate = zone.mint(&application, "demo:read");
+    let call = || Request::get(PATH).bearer(&mandate);
+    zone.activate(&wide);
+    // The first connections of the gateway, so that each worker gets two.
+    let mut connections: Vec<Connection> = (0..2 * ACTIVATION_WORKERS)
+        .map(|_| Connection::open(site.gateway.address()).unwrap())
+        .collect();
+    eventually("every worker allows", || {
+        let mut all = connections.iter_mut();
+        let all = all.all(|connection| connection.exchange(&call()).unwrap().status == 200);
+        all.then_some(())
+    });
+    let mut took: Vec<f64> = Vec::with_capacity(ACTIVATIONS);
+    for round in 0..ACTIVATIONS {
+        let (policy, status) = if round % 2 == 0 {
+            (&narrow, 403)
+        } else {
+            (&wide, 200)
+        };
+        zone.activate(policy);
+        let answered = Instant::now();
+        let mut last = Duration::ZERO;
+        for connection in &mut connections {
+            while connection.exchange(&call()).unwrap().status != status {
+                assert!(
+                    answered.elapsed() < PATIENCE,
+                    "a worker does not change over"
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            last = answered.elapsed();
+        }
+        took.push(last.as_secs_f64() * 1000.0);
+    }
+    assert_eq!(
+        site.workers_with_connections(),
+        usize::try_from(ACTIVATION_WORKERS).unwrap()
+    );
+    took.sort_by(f64::total_cmp);
+    println!(
+        "activation to the last of {ACTIVATION_WORKERS} workers (milliseconds from the 200, {ACTIVATIONS} activations): \
+         median {:.0}, p99 {:.0}, longest {:.0}",
+        took[ACTIVATIONS / 2],
+        took[ACTIVATIONS * 99 / 100],
+        took[ACTIVATIONS - 1]
+    );
 }
 
 /// The median that Envoy's histogram holds.

@@ -43,13 +43,13 @@ fn only_a_valid_mandate_learns_which_resources_there_are() {
     };
     denied(
         "no UTF-8",
-        decide(&mut snapshot(), &request, NOW),
+        decide(&mut snapshot(), &request, NOW).0,
         Reason::ResourceUnknown,
     );
     request.resource = SingleHeader::Absent;
     denied(
         "none",
-        decide(&mut snapshot(), &request, NOW),
+        decide(&mut snapshot(), &request, NOW).0,
         Reason::ResourceMissing,
     );
 }

@@ -1,0 +1,94 @@
+//! Rows of policy inputs: what recent exchanges were decided on, for trying other policies on it. An
+//! input holds claims and never a token.
+
+use authority::{decision::shadow::Verdict, ids::ZoneId};
+use serde_json::Value;
+use sqlx::FromRow;
+
+use super::{Change, Result, Store};
+use crate::clock::Moment;
+
+/// How many inputs of a zone are sure to be kept.
+pub(crate) const KEPT_INPUTS: u16 = 1000;
+/// Every so often those past [`KEPT_INPUTS`] are removed.
+const SWEEP_EVERY: i64 = 64;
+
+/// What one resource of an exchange was decided on.
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyInputRow {
+    /// The resource's identifier.
+    pub(crate) resource: String,
+    /// What the policy in force said.
+    pub(crate) verdict: Verdict,
+    /// The input document.
+    pub(crate) input: Value,
+}
+
+/// An input with the exchange that it belongs to.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct RecordedInput {
+    /// The exchange's request id.
+    pub(crate) request_id: String,
+    /// When it was.
+    pub(crate) occurred_at: Moment,
+    /// The resource's identifier.
+    pub(crate) resource: String,
+    /// What the policy said that was in force then.
+    #[sqlx(json)]
+    pub(crate) verdict: Verdict,
+    /// The input document.
+    #[sqlx(json)]
+    pub(crate) input: Value,
+}
+
+impl Store {
+    /// The newest `most` inputs of a zone, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`](super::StoreError::Database), here and below.
+    pub(crate) async fn recorded_inputs(
+        &self,
+        zone: &ZoneId,
+        most: u16,
+    ) -> Result<Vec<RecordedInput>> {
+        let sql = "SELECT request_id, occurred_at, resource, verdict, input FROM policy_inputs
+                   JOIN audit_events ON audit_events.id = event_id
+                   WHERE policy_inputs.zone_id = ? ORDER BY policy_inputs.id DESC LIMIT ?";
+        Ok(sqlx::query_as(sql)
+            .bind(zone.as_str())
+            .bind(i64::from(most))
+            .fetch_all(&self.readers)
+            .await?)
+    }
+}
+
+impl Change {
+    /// A new input of the exchange whose audit event is `event`.
+    pub(crate) async fn insert_policy_input(
+        &mut self,
+        zone: &ZoneId,
+        event: &str,
+        row: &PolicyInputRow,
+    ) -> Result<()> {
+        let sql = "INSERT INTO policy_inputs (zone_id, event_id, resource, verdict, input)
+                   VALUES (?, ?, ?, ?, ?) RETURNING id";
+        let id: i64 = sqlx::query_scalar(sql)
+            .bind(zone.as_str())
+            .bind(event)
+            .bind(&row.resource)
+            .bind(sqlx::types::Json(&row.verdict))
+            .bind(sqlx::types::Json(&row.input))
+            .fetch_one(&mut *self.0)
+            .await?;
+        if id % SWEEP_EVERY == 0 {
+            let sql = "DELETE FROM policy_inputs WHERE zone_id = ?1 AND id <= (SELECT id FROM policy_inputs
+                       WHERE zone_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+            sqlx::query(sql)
+                .bind(zone.as_str())
+                .bind(i64::from(KEPT_INPUTS))
+                .execute(&mut *self.0)
+                .await?;
+        }
+        Ok(())
+    }
+}
