@@ -13,7 +13,7 @@ use crate::{
     mandate::{Expected, Mandate, MandateUse, verify},
     path::NormalPath,
     policy::{
-        EvalError, Evaluator, PolicyDecision, PolicyResult,
+        EvalError, Evaluator, PolicyResult,
         input::{Call, PolicyInput},
     },
     refusal::{Reason, Refusal},
@@ -93,6 +93,7 @@ pub struct IdentifiedCall {
     identifier: String,
     path: NormalPath,
     cached: bool,
+    now: Timestamp,
 }
 
 impl IdentifiedCall {
@@ -156,6 +157,7 @@ pub fn identify(
         identifier,
         path,
         cached,
+        now,
     })
 }
 
@@ -189,6 +191,7 @@ pub fn authorise(
         method: request.method,
         path: &call.path,
         host: request.authority,
+        now: call.now,
         operation,
     });
     let evaluated = policy
@@ -213,14 +216,12 @@ fn outcome(
             // What failed inside a policy is its author's business, not the caller's.
             other => shadow::failure(&other).into(),
         })?;
-    match result.decision {
-        PolicyDecision::Allow => Ok(Permit {
-            mandate: call.mandate,
-        }),
-        PolicyDecision::Deny => {
-            Err(Reason::PolicyDenied(shadow::own_reason(&result).to_owned()).into())
-        }
+    if !result.allows() {
+        return Err(Reason::PolicyDenied(shadow::own_reason(&result).to_owned()).into());
     }
+    Ok(Permit {
+        mandate: call.mandate,
+    })
 }
 
 fn compare(

@@ -50,6 +50,7 @@ fn what_a_policy_is_given_fits_the_published_schema() {
         resource: &resource,
         requested_scopes: &requested,
         subject: None,
+        now: NOW,
         trace_id: None,
     };
     let document = PolicyInput::exchange(&exchange).to_json().unwrap();
@@ -63,6 +64,7 @@ fn what_a_policy_is_given_fits_the_published_schema() {
             "actor_claims": {"caracal_client_id": APP},
             "challenge_resolved": false,
             "requested_scopes": ["read"],
+            "time": NOW.seconds(),
         },
     });
     assert_eq!(document, expected);
@@ -82,6 +84,7 @@ fn what_a_policy_is_given_fits_the_published_schema() {
                 method: "GET",
                 path: &path,
                 host: "gateway.example.com",
+                now: NOW,
                 operation,
             });
             let document = call.to_json().unwrap();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    policy::{EvalError, PolicyDecision, PolicyResult},
+    policy::{EvalError, PolicyResult},
     refusal::Reason,
 };
 
@@ -81,10 +81,8 @@ impl Verdict {
     /// What an evaluation comes to.
     pub fn of(evaluated: &Result<PolicyResult, EvalError>) -> Self {
         match evaluated {
-            Ok(result) => match result.decision {
-                PolicyDecision::Allow => Self::Allow,
-                PolicyDecision::Deny => Self::deny(own_reason(result)),
-            },
+            Ok(result) if result.allows() => Self::Allow,
+            Ok(result) => Self::deny(own_reason(result)),
             Err(error) => Self::deny(failure(error).code()),
         }
     }

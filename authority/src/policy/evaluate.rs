@@ -201,13 +201,30 @@ enum Complete {
 }
 
 impl PolicyResult {
-    /// The first `reason` among the diagnostics.
+    /// Whether this is a yes as it stands. An allow that asks for an approval is none before there is one.
+    pub fn allows(&self) -> bool {
+        self.decision == PolicyDecision::Allow && !self.needs_approval()
+    }
+
+    /// Why this is not a yes, if the policy says so: the first `reason` among the diagnostics.
     pub fn reason(&self) -> Option<&str> {
+        if self.decision == PolicyDecision::Allow && self.needs_approval() {
+            return Some(STEP_UP);
+        }
         self.diagnostics
             .iter()
             .find_map(|remark| remark.get("reason")?.as_str())
     }
+
+    fn needs_approval(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|remark| remark.contains_key(STEP_UP))
+    }
 }
+
+/// The remark that an approval is needed first, and the reason while there is none.
+const STEP_UP: &str = "step_up_required";
 
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

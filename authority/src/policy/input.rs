@@ -9,6 +9,7 @@ use crate::{
     mandate::{Claims, Mandate},
     path::NormalPath,
     resource::{Operation, Resource, ResourceSpec},
+    time::Timestamp,
 };
 
 /// The version of the document's schema.
@@ -33,6 +34,8 @@ pub struct Exchange<'a> {
     pub requested_scopes: &'a [String],
     /// The mandate that it presents as `subject_token`.
     pub subject: Option<&'a Mandate>,
+    /// When it is decided.
+    pub now: Timestamp,
     /// Request id or trace id, for the policy's diagnostics.
     pub trace_id: Option<&'a str>,
 }
@@ -50,6 +53,8 @@ pub struct Call<'a> {
     pub path: &'a NormalPath,
     /// Host, as the client sent it.
     pub host: &'a str,
+    /// When it is decided.
+    pub now: Timestamp,
     /// The operation that covers the call.
     pub operation: Option<&'a Operation>,
 }
@@ -64,6 +69,7 @@ impl PolicyInput {
             ("actor_claims", actor(exchange.client_id)),
             ("challenge_resolved", false.into()),
             ("requested_scopes", texts(exchange.requested_scopes)),
+            ("time", exchange.now.0.into()),
         ];
         context.extend(
             exchange
@@ -106,6 +112,7 @@ impl PolicyInput {
             ("subject_claims", call.mandate.document().clone()),
             ("challenge_resolved", false.into()),
             ("requested_scopes", Value::new_array()),
+            ("time", call.now.0.into()),
             ("session_id", claims.sid.as_str().into()),
         ];
         context.extend(

@@ -1,9 +1,11 @@
 //! Policies: Rego compiled once to regorus bytecode, then evaluated on every decision.
 
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod agreement;
 mod bounded;
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod bounds;
 mod builtins;
 mod compile;

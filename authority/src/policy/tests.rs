@@ -486,6 +486,31 @@ grants := {
 }
 
 #[test]
+fn an_allow_that_needs_an_approval_is_none_before_it() {
+    let data = r#"# caracal:data-document
+package caracal.authz
+app_ids := {"a": "app"}
+grants := {"resource://demo": {"application": "a", "applications": {"a": ["read", "pay"]}}}
+risk := [{"scope": "pay", "tier": "high"}]
+approval_tiers := [{"tier": "high"}]
+"#;
+    let ask = |scope: &str| {
+        json!({
+            "principal": {"type": "Application", "id": "app"},
+            "resource": {"identifier": "resource://demo"},
+            "action": {"id": "TokenExchange"},
+            "context": {"requested_scopes": [scope], "challenge_resolved": false},
+        })
+    };
+    let read = evaluate(&[data], &ask("read")).unwrap();
+    assert!(read.allows() && read.reason().is_none());
+    let pay = evaluate(&[data], &ask("pay")).unwrap();
+    assert_eq!(pay.decision, PolicyDecision::Allow);
+    assert!(!pay.allows());
+    assert_eq!(pay.reason(), Some("step_up_required"));
+}
+
+#[test]
 fn the_contract_runs_as_bytecode() {
     let data = "# caracal:data-document\npackage caracal.authz\napp_ids := {\"a\": \"1\"}\n";
     let compiled = compile(&[module(data)]).unwrap();

@@ -9,7 +9,7 @@ use authority::{
     decision::shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict, failure, own_reason},
     mandate::MandateUse,
     policy::{
-        EvalError, PolicyDecision, PolicyResult,
+        EvalError, PolicyResult,
         input::{Exchange, PolicyInput},
     },
     refusal::Reason,
@@ -159,6 +159,7 @@ impl Sts {
             resource: &resource,
             requested_scopes: &request.scopes,
             subject: party.subject.as_ref(),
+            now: crate::clock::Moment::now().timestamp(),
             trace_id: Some(&trail.event.request_id),
         });
         let evaluated = in_force
@@ -183,12 +184,12 @@ impl Sts {
                 return Ok((id, None, Err(Skipped::Denied(reason.code().to_owned()))));
             }
         };
-        let outcome = match result.decision {
-            PolicyDecision::Deny => Err(Skipped::Denied(own_reason(&result).to_owned())),
-            PolicyDecision::Allow => self
-                .mints
+        let outcome = if result.allows() {
+            self.mints
                 .take((party.application.id.clone(), row.id))
-                .map_err(Skipped::Limited),
+                .map_err(Skipped::Limited)
+        } else {
+            Err(Skipped::Denied(own_reason(&result).to_owned()))
         };
         Ok((id, Some(result), outcome))
     }
