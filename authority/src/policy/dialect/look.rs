@@ -8,7 +8,9 @@ use regorus::unstable::{
 
 use super::{
     Calls, Findings, Text, at, definition,
-    syntax::{Path, bindable, constant, declared, names_in, static_path, value_of},
+    syntax::{
+        Path, bindable, constant, declared, mentioned, names_in, names_of, static_path, value_of,
+    },
     world::World,
 };
 use crate::policy::{builtins, pattern};
@@ -325,6 +327,17 @@ impl<'w> Look<'_, 'w> {
                 query.span.start,
                 "a comprehension that does not begin with some",
             );
+        }
+        // What does not depend on the iteration is moved in front of it, where it goes wrong.
+        let mut before = BTreeSet::new();
+        for statement in &query.stmts {
+            if !before.is_empty() && before.is_disjoint(&mentioned(statement)) {
+                self.interpreted(
+                    statement.span.start,
+                    "a condition in a comprehension that does not depend on what comes before it",
+                );
+            }
+            before.extend(names_of(statement));
         }
         self.in_comprehension += 1;
         self.comprehensions += 1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use regorus::unstable::{
-    AssignOp, Expr, Import, Literal, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead,
+    AssignOp, Expr, Import, Literal, LiteralStmt, Query, Ref, Rule, RuleAssign, RuleBody, RuleHead,
 };
 
 /// A path such as `data.caracal.authz.result`, its components without quotes.
@@ -66,28 +66,26 @@ pub(super) fn import(import: &Import) -> Option<(&str, Path)> {
 
 /// The names that a body declares.
 pub(super) fn names_in(query: &Query) -> BTreeSet<&str> {
-    let mut names = BTreeSet::new();
-    for statement in &query.stmts {
-        match &statement.literal {
-            Literal::SomeIn { key, value, .. } => {
-                for pattern in key.iter().chain([value]) {
-                    names.extend(declared(pattern));
-                }
-            }
-            Literal::Expr { expr, .. } => {
-                if let Expr::AssignExpr {
-                    op: AssignOp::ColEq,
-                    lhs,
-                    ..
-                } = expr.as_ref()
-                {
-                    names.extend(declared(lhs));
-                }
-            }
-            Literal::SomeVars { .. } | Literal::NotExpr { .. } | Literal::Every { .. } => {}
+    query.stmts.iter().flat_map(names_of).collect()
+}
+
+/// The names that a statement declares.
+pub(super) fn names_of(statement: &LiteralStmt) -> Vec<&str> {
+    match &statement.literal {
+        Literal::SomeIn { key, value, .. } => {
+            let patterns = key.iter().chain([value]);
+            patterns.flat_map(|pattern| declared(pattern)).collect()
         }
+        Literal::Expr { expr, .. } => match expr.as_ref() {
+            Expr::AssignExpr {
+                op: AssignOp::ColEq,
+                lhs,
+                ..
+            } => declared(lhs),
+            _ => Vec::new(),
+        },
+        Literal::SomeVars { .. } | Literal::NotExpr { .. } | Literal::Every { .. } => Vec::new(),
     }
-    names
 }
 
 /// The names that an index, a unification or an argument for a result can give values to: in a body, and
@@ -114,57 +112,76 @@ pub(super) fn bindable<'a>(query: Option<&'a Query>, terms: &[&'a Expr]) -> BTre
     }
     while let Some(expr) = pending.pop() {
         match expr {
-            Expr::RefBrack { refr, index, .. } => {
-                names.extend(declared(index));
-                pending.extend([refr.as_ref(), index.as_ref()]);
-            }
-            Expr::RefDot { refr, .. } => pending.push(refr),
+            Expr::RefBrack { index, .. } => names.extend(declared(index)),
             Expr::AssignExpr { lhs, rhs, .. } => {
                 names.extend(declared(lhs));
                 names.extend(declared(rhs));
-                pending.extend([lhs.as_ref(), rhs.as_ref()]);
             }
             Expr::Call { params, .. } => {
-                if let Some(last) = params.last() {
-                    names.extend(declared(last));
-                }
-                pending.extend(params.iter().map(|expr| expr.as_ref()));
+                names.extend(params.last().into_iter().flat_map(|last| declared(last)));
             }
-            Expr::Array { items, .. } | Expr::Set { items, .. } => {
-                pending.extend(items.iter().map(|expr| expr.as_ref()));
-            }
-            Expr::Object { fields, .. } => pending.extend(
-                fields
-                    .iter()
-                    .flat_map(|(_, key, value)| [key.as_ref(), value.as_ref()]),
-            ),
-            Expr::BinExpr { lhs, rhs, .. }
-            | Expr::BoolExpr { lhs, rhs, .. }
-            | Expr::ArithExpr { lhs, rhs, .. } => pending.extend([lhs.as_ref(), rhs.as_ref()]),
-            Expr::UnaryExpr { expr, .. } => pending.push(expr),
-            Expr::Membership {
-                key,
-                value,
-                collection,
-                ..
-            } => pending.extend(
-                key.iter()
-                    .chain([value, collection])
-                    .map(|expr| expr.as_ref()),
-            ),
-            // These have names of their own, or none.
-            Expr::ArrayCompr { .. }
-            | Expr::SetCompr { .. }
-            | Expr::ObjectCompr { .. }
-            | Expr::String { .. }
-            | Expr::RawString { .. }
-            | Expr::Number { .. }
-            | Expr::Bool { .. }
-            | Expr::Null { .. }
-            | Expr::Var { .. } => {}
+            _ => {}
         }
+        pending.extend(parts(expr));
     }
     names
+}
+
+/// The names that a statement mentions, those in comprehensions aside.
+pub(super) fn mentioned(statement: &LiteralStmt) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    let mut pending: Vec<&Expr> = match &statement.literal {
+        Literal::SomeVars { .. } => Vec::new(),
+        Literal::SomeIn { collection, .. } => vec![collection],
+        Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => vec![expr],
+        Literal::Every { domain, .. } => vec![domain],
+    };
+    while let Some(expr) = pending.pop() {
+        if let Expr::Var { span, .. } = expr {
+            names.insert(span.text());
+        }
+        pending.extend(parts(expr));
+    }
+    names
+}
+
+/// What an expression is made of, one level down. Comprehensions have names of their own.
+fn parts(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::RefBrack { refr, index, .. } => vec![refr, index],
+        Expr::RefDot { refr, .. } => vec![refr],
+        Expr::AssignExpr { lhs, rhs, .. }
+        | Expr::BinExpr { lhs, rhs, .. }
+        | Expr::BoolExpr { lhs, rhs, .. }
+        | Expr::ArithExpr { lhs, rhs, .. } => vec![lhs, rhs],
+        Expr::Call { params, .. } => params.iter().map(|expr| expr.as_ref()).collect(),
+        Expr::Array { items, .. } | Expr::Set { items, .. } => {
+            items.iter().map(|expr| expr.as_ref()).collect()
+        }
+        Expr::Object { fields, .. } => fields
+            .iter()
+            .flat_map(|(_, key, value)| [key.as_ref(), value.as_ref()])
+            .collect(),
+        Expr::UnaryExpr { expr, .. } => vec![expr],
+        Expr::Membership {
+            key,
+            value,
+            collection,
+            ..
+        } => {
+            let all = key.iter().chain([value, collection]);
+            all.map(|expr| expr.as_ref()).collect()
+        }
+        Expr::ArrayCompr { .. }
+        | Expr::SetCompr { .. }
+        | Expr::ObjectCompr { .. }
+        | Expr::String { .. }
+        | Expr::RawString { .. }
+        | Expr::Number { .. }
+        | Expr::Bool { .. }
+        | Expr::Null { .. }
+        | Expr::Var { .. } => Vec::new(),
+    }
 }
 
 /// The names in a pattern.
