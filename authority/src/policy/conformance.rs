@@ -202,6 +202,62 @@ fn outcomes() -> String {
     lines
 }
 
+/// The page that tells users which Rego is supported has these outcomes, suite by suite.
+#[cfg(not(target_arch = "wasm32"))]
+fn table(outcomes: &str) -> String {
+    let mut suites: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
+    for line in outcomes.lines() {
+        let mut fields = line.split('\t');
+        let suite = fields.next().unwrap_or_default();
+        let place = match fields.nth(1).unwrap_or_default() {
+            "pass bytecode" => 0,
+            outcome if outcome.starts_with("pass") => 1,
+            outcome if outcome.starts_with("refused") => 2,
+            _ => 3,
+        };
+        suites.entry(suite).or_default()[place] += 1;
+    }
+    let mut table = String::from(
+        "| suite | as OPA, bytecode | as OPA, interpreter | refused | does not apply |\n|---|---|---|---|---|\n",
+    );
+    let mut total = [0; 4];
+    for (suite, counts) in suites {
+        total
+            .iter_mut()
+            .zip(counts)
+            .for_each(|(sum, count)| *sum += count);
+        let [bytecode, interpreter, refused, other] = counts;
+        writeln!(
+            table,
+            "| {suite} | {bytecode} | {interpreter} | {refused} | {other} |"
+        )
+        .unwrap();
+    }
+    let [bytecode, interpreter, refused, other] = total;
+    writeln!(
+        table,
+        "| **all** | {bytecode} | {interpreter} | {refused} | {other} |"
+    )
+    .unwrap();
+    table
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+#[test]
+fn the_page_on_rego_has_the_outcomes() {
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/rego.md");
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let (before, rest) = page.split_once("<!-- outcomes -->\n").unwrap();
+    let (found, after) = rest.split_once("<!-- end of outcomes -->").unwrap();
+    let expected = table(OUTCOMES);
+    if std::env::var_os("CARACAL_WRITE_OUTCOMES").is_some() {
+        let page = format!("{before}<!-- outcomes -->\n{expected}<!-- end of outcomes -->{after}");
+        std::fs::write(PAGE, page).unwrap();
+        return;
+    }
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn every_case_gives_opas_answer_or_is_refused_when_it_is_compiled() {
     let found = outcomes();
