@@ -155,7 +155,7 @@ fn change(
     })
 }
 
-/// A result, and of a denial also the reason that it goes by.
+/// A result with the decision as it would be enforced, and of a denial the reason that it goes by.
 fn shown(evaluated: &Result<PolicyResult, EvalError>) -> Map<String, Value> {
     let document = match evaluated {
         Ok(result) => json!(result),
@@ -174,8 +174,9 @@ fn shown(evaluated: &Result<PolicyResult, EvalError>) -> Map<String, Value> {
         Value::Object(members) => members,
         _ => Map::new(), // a result is an object
     };
-    if let Some(reason) = Verdict::of(evaluated).reason() {
-        members.insert("reason".to_owned(), json!(reason));
+    // The decision is what would be enforced: an allow that waits for an approval is none.
+    if let Value::Object(verdict) = json!(Verdict::of(evaluated)) {
+        members.extend(verdict);
     }
     members
 }

@@ -51,8 +51,15 @@ pub(super) fn run(arguments: &EvalArgs, context: &Context<'_>) -> Result<(), Cli
     let evaluated = policy.evaluator().evaluate(&PolicyInput::from_json(input));
     let verdict = Verdict::of(&evaluated);
     let result = evaluated.map_err(|error| unusable(&error))?;
+    // As it would be enforced: an allow that waits for an approval is none.
+    let decision = if verdict == Verdict::Allow {
+        "allow"
+    } else {
+        "deny"
+    };
     let reason = verdict.reason().map(|reason| ("reason", json!(reason)));
+    let shown = with_members(json!(result), [("decision", json!(decision))]);
     context
         .output
-        .record(&with_members(json!(result), reason), &DECISION)
+        .record(&with_members(shown, reason), &DECISION)
 }

@@ -71,6 +71,24 @@ fn a_version_answers_for_one_input_and_for_many() {
 }
 
 #[test]
+fn an_allow_that_waits_for_an_approval_is_answered_as_the_denial_that_it_is() {
+    let world = World::new();
+    let demo = world.demo();
+    let rule = r#"result := {"decision": "allow", "evaluation_status": "complete", "determining_policies": [],
+        "diagnostics": [{"step_up_required": true}]}"#;
+    let (set, version) = candidate(&demo.zone, "approval", &format!("{HEAD}{rule}\n"));
+    let body = json!({"version_id": version, "input": {}});
+    let answer = world
+        .post(&format!("{set}/simulate"), body)
+        .expect(200)
+        .body;
+    assert_eq!(
+        (&answer["decision"], &answer["reason"]),
+        (&json!("deny"), &json!("step_up_required"))
+    );
+}
+
+#[test]
 fn a_version_without_a_result_answers_with_the_denial_that_a_gateway_would_give() {
     let world = World::new();
     let demo = world.demo();
