@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what governing a request costs. One Envoy with three listeners that answer by
 //! themselves: without the plugin, with it, and with it but without its memory of verified mandates.
 //! Rounds are interleaved, so that what else the machine does falls on all alike; what counts is
-//! medians and ratios. And, with a real STS, how long an activated policy takes to the last worker.
+//! medians and ratios. Then what policies cost at their worst and as data grows, and, with a real STS, how long an activated policy takes to the last worker.
 
 // A tool for people who read its output; whatever goes wrong ends it.
 #![allow(
@@ -11,6 +11,8 @@
     clippy::print_stdout,
     clippy::unwrap_used
 )]
+
+mod policies;
 
 use std::{
     fs,
@@ -112,6 +114,8 @@ fn main() {
         println!("  {what:<36} {:>6.0}", quantile(admin, metric));
     }
     drop(envoy);
+    policies::large_data();
+    policies::stalls(&issuer, PATH);
     activations();
 }
 
