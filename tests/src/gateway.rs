@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -28,6 +29,8 @@ pub struct GatewaySpec {
     pub sts: Option<SocketAddr>,
     /// Value of [`TOKEN_VARIABLE`].
     pub token: Option<String>,
+    /// The filter, if it is to be another than the one that was built.
+    pub wasm: Option<PathBuf>,
 }
 
 /// A running gateway; it ends when this is dropped.
@@ -48,6 +51,7 @@ impl GatewaySpec {
             upstream,
             sts: None,
             token: None,
+            wasm: None,
         }
     }
 
@@ -122,7 +126,7 @@ impl GatewaySpec {
                 "vm_config": {
                     "vm_id": vm_id,
                     "runtime": "envoy.wasm.runtime.v8",
-                    "code": {"local": {"filename": parts::wasm()}},
+                    "code": {"local": {"filename": self.wasm.clone().unwrap_or_else(parts::wasm)}},
                     "environment_variables": environment,
                 },
                 "configuration": {

@@ -20,6 +20,7 @@ pub mod refusals;
 pub mod site;
 pub mod sts;
 pub mod upstream;
+pub mod wasm;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -4,6 +4,8 @@
 // The lints let tests fail loudly, but not the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::path::{Path, PathBuf};
+
 use e2e::{
     eventually,
     gateway::GatewaySpec,
@@ -15,9 +17,9 @@ use e2e::{
 };
 use serde_json::json;
 
-/// Allows everything, but on one path it first asks for more memory than there is.
-fn exploding() -> String {
-    let doublings: String = (1..=40)
+/// Allows everything, but on one path it first makes sixteen values of almost a megabyte.
+fn greedy() -> String {
+    let doublings: String = (1..=15)
         .map(|n| format!("s{n} := concat(\"\", [s{0}, s{0}])\n\n", n - 1))
         .collect();
     format!(
@@ -27,22 +29,31 @@ import rego.v1
 
 allow := {{"decision": "allow", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}}
 
-s0 := "0123456789abcdef"
+s0 := "0123456789abcdef01234567"
 
-{doublings}result := allow if input.action.path != "/demo/items/boom"
-
-result := allow if {{
-	input.action.path == "/demo/items/boom"
-	s40 != ""
+{doublings}result := allow if {{
+	input.action.path != "/demo/items/boom"
+}} else := allow if {{
+	count([text | some digit in split("0123456789", ""); text := concat("", [s15, digit])]) == 10
 }}
 "#
     )
 }
 
-fn four_workers(plugin: serde_json::Value) -> Site {
+/// The filter with so little memory that a policy within its bounds can use it up: nothing else that a
+/// test could do makes it trap.
+fn starved(dir: &Path) -> PathBuf {
+    let wasm = std::fs::read(e2e::parts::wasm()).unwrap();
+    let path = dir.join("starved.wasm");
+    std::fs::write(&path, e2e::wasm::with_spare_pages(&wasm, 128)).unwrap();
+    path
+}
+
+fn four_workers(plugin: serde_json::Value, wasm: Option<PathBuf>) -> Site {
     let upstream = Upstream::start();
     let spec = GatewaySpec {
         workers: 4,
+        wasm,
         ..GatewaySpec::new(plugin, upstream.address())
     };
     Site {
@@ -54,7 +65,7 @@ fn four_workers(plugin: serde_json::Value) -> Site {
 #[test]
 fn all_four_workers_govern() {
     let issuer = Issuer::new("key-1", 7);
-    let site = four_workers(stand_alone(&issuer));
+    let site = four_workers(stand_alone(&issuer), None);
     let mut connections: Vec<Connection> = (0..8)
         .map(|_| Connection::open(site.gateway.address()).unwrap())
         .collect();
@@ -90,8 +101,9 @@ fn all_four_workers_govern() {
 fn a_trap_opens_the_gate_for_nobody_and_the_worker_comes_back() {
     let issuer = Issuer::new("key-1", 7);
     let mut plugin = stand_alone(&issuer);
-    plugin["policy"] = json!(exploding());
-    let site = four_workers(plugin);
+    plugin["policy"] = json!(greedy());
+    let dir = tempfile::tempdir().unwrap();
+    let site = four_workers(plugin, Some(starved(dir.path())));
     let mandate = issuer.mandate("demo:read");
     let call = |item: &str| Request::get(format!("/demo/items/{item}")).bearer(&mandate);
     site.allowed(call("7"));

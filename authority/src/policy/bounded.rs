@@ -3,6 +3,8 @@
 //!
 //! A bound on steps alone would not do: forty steps that double a text fill any memory.
 
+use std::cell::Cell;
+
 use regorus::{
     Engine, LimitError, Value,
     rvm::program::Program,
@@ -11,6 +13,28 @@ use regorus::{
 
 /// Largest value that one of these builtins may make, in bytes or members.
 pub(super) const MAX_VALUE: usize = 1 << 20;
+
+/// Most that they may make in one evaluation, all together.
+const MAX_TOTAL: usize = 16 << 20;
+
+thread_local! {
+    /// What is left of [`MAX_TOTAL`] for the evaluation that this thread is at.
+    static LEFT: Cell<usize> = const { Cell::new(MAX_TOTAL) };
+}
+
+/// An evaluation begins on this thread.
+pub(super) fn begin() {
+    LEFT.set(MAX_TOTAL);
+}
+
+/// Checks that a result is small enough to be written out.
+///
+/// # Errors
+/// If it is not.
+pub(super) fn check_result(value: &Value) -> Result<(), LimitError> {
+    let mut left = MAX_VALUE;
+    spend(value, &mut left)
+}
 
 /// The builtins.
 const NAMES: [&str; 19] = [
@@ -146,11 +170,22 @@ fn check(name: &str, args: &[Value]) -> Result<(), LimitError> {
         "concat" => 1_usize.saturating_add(text(0)),
         _ => 1,
     };
-    let mut left = MAX_VALUE / each.max(1);
+    let most = MAX_VALUE / each.max(1);
+    let mut left = most;
     for arg in args {
         spend(arg, &mut left)?;
     }
+    let made = (most - left).saturating_mul(each);
+    let total = LEFT.get().checked_sub(made).ok_or(too_much(MAX_TOTAL))?;
+    LEFT.set(total);
     Ok(())
+}
+
+fn too_much(limit: usize) -> LimitError {
+    LimitError::MemoryLimitExceeded {
+        usage: 0,
+        limit: u64::try_from(limit).unwrap_or(u64::MAX),
+    }
 }
 
 /// Takes what `value` comes to out of what is left. It stops as soon as nothing is: values share their
@@ -161,12 +196,7 @@ fn spend(value: &Value, left: &mut usize) -> Result<(), LimitError> {
         Value::Number(number) if number.as_i64().is_none() => number.format_decimal().len(),
         _ => 1,
     };
-    *left = left
-        .checked_sub(own.max(1))
-        .ok_or(LimitError::MemoryLimitExceeded {
-            usage: 0,
-            limit: u64::try_from(MAX_VALUE).unwrap_or(u64::MAX),
-        })?;
+    *left = left.checked_sub(own.max(1)).ok_or(too_much(MAX_VALUE))?;
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| spend(item, left)),
         Value::Set(items) => items.iter().try_for_each(|item| spend(item, left)),

@@ -33,12 +33,12 @@ fn items() -> String {
 #[test]
 fn pathological_policies_are_stopped_on_either_machine() {
     use_clock();
-    let mut strings = String::from("s0 := input.text\n");
+    let mut strings = String::from("s := s39 if {\ns0 := input.text\n");
     for step in 1..40 {
         let last = step - 1;
         writeln!(strings, "s{step} := concat(\"\", [s{last}, s{last}])").unwrap();
     }
-    let mut shared = String::from("d0 := input.text\n");
+    let mut shared = String::from("d := d39 if {\nd0 := input.text\n");
     for step in 1..40 {
         let last = step - 1;
         writeln!(shared, "d{step} := [d{last}, d{last}]").unwrap();
@@ -67,10 +67,10 @@ fn pathological_policies_are_stopped_on_either_machine() {
                 items()
             ),
         ),
-        ("huge strings", format!("{strings}result := count(s39)")),
+        ("huge strings", format!("{strings}}}\nresult := count(s)")),
         (
             "shared parts",
-            format!("{shared}result := sprintf(\"%v\", [d39])"),
+            format!("{shared}}}\nresult := sprintf(\"%v\", [d])"),
         ),
         (
             "patterns over and over",

@@ -271,7 +271,10 @@ impl Evaluator {
     pub fn evaluate(&mut self, input: &PolicyInput) -> Result<PolicyResult, EvalError> {
         match self.value(input.document().clone())? {
             Value::Undefined => Err(EvalError::Undefined),
-            value => read_result(&value),
+            value => {
+                bounded::check_result(&value).map_err(|_| EvalError::OverBound)?;
+                read_result(&value)
+            }
         }
     }
 
@@ -285,6 +288,7 @@ impl Evaluator {
 
     /// What the entry point is on `input`.
     pub(super) fn value(&mut self, input: Value) -> Result<Value, EvalError> {
+        bounded::begin();
         let value = match &mut self.machine {
             Machine::Bytecode(machine) => {
                 machine.set_input(input);

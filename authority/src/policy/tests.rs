@@ -511,6 +511,38 @@ approval_tiers := [{"tier": "high"}]
 }
 
 #[test]
+fn rules_refer_to_rules_thirty_times_and_no_further() {
+    let chain = |length: usize| {
+        let links: String = (1..length)
+            .map(|link| format!("r{link} := x if x := r{}\n", link - 1))
+            .collect();
+        authored(&format!(
+            "r0 := input.n\n{links}result := {ALLOW} if r{} == 1",
+            length - 1
+        ))
+    };
+    let result = evaluate(&[&chain(30)], &json!({"n": 1})).unwrap();
+    assert!(result.allows());
+    let errors = compile(&[module(&chain(34))]).unwrap_err();
+    assert!(errors[0].message.contains("32 in a row"), "{errors:?}");
+}
+
+#[test]
+fn a_result_that_shares_its_parts_without_end_is_a_denial() {
+    let parts: String = (1..40)
+        .map(|step| format!("d{step} := [d{0}, d{0}]\n", step - 1))
+        .collect();
+    let policy = authored(&format!(
+        "d := d39 if {{\nd0 := input.n\n{parts}}}\nresult := {{\"decision\": \"allow\", \"evaluation_status\": \"complete\", \
+         \"determining_policies\": [{{\"id\": d}}], \"diagnostics\": []}}"
+    ));
+    assert_eq!(
+        evaluate(&[&policy], &json!({"n": 1})),
+        Err(EvalError::OverBound)
+    );
+}
+
+#[test]
 fn the_contract_runs_as_bytecode() {
     let data = "# caracal:data-document\npackage caracal.authz\napp_ids := {\"a\": \"1\"}\n";
     let compiled = compile(&[module(data)]).unwrap();

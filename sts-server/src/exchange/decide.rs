@@ -16,6 +16,7 @@ use authority::{
     resource::Resource,
 };
 use serde_json::{Value, json};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Trail, client::Party, request::Request};
 use crate::{
@@ -201,7 +202,7 @@ impl Sts {
         input: &PolicyInput,
     ) -> Result<PolicyResult, EvalError> {
         let started = Instant::now();
-        let result = policy.policy.evaluator().evaluate(input);
+        let result = aside(|| policy.policy.evaluator().evaluate(input));
         self.metrics.policy(started.elapsed());
         if let Err(error) = &result
             && *error != EvalError::Undefined
@@ -220,7 +221,7 @@ impl Sts {
         input: &PolicyInput,
         enforced: &Verdict,
     ) {
-        let said = Verdict::of(&shadow.policy.evaluator().evaluate(input));
+        let said = Verdict::of(&aside(|| shadow.policy.evaluator().evaluate(input)));
         let verdict = if said == *enforced {
             self.metrics.shadow("same");
             ShadowVerdict::Same
@@ -237,6 +238,15 @@ impl Sts {
             }))
         };
         self.shadows.add(&zone.id, &shadow.version_id, verdict);
+    }
+}
+
+/// Evaluates without keeping the requests waiting that this thread would otherwise serve: a policy may
+/// take as long as its bound.
+fn aside<T>(evaluate: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(evaluate),
+        _ => evaluate(),
     }
 }
 

@@ -56,10 +56,26 @@ impl World {
     }
 }
 
-/// Rules that come back to themselves.
+/// Longest row of rules that refer each to the next. The machines call themselves for each of them.
+const MAX_CHAIN: usize = 32;
+
+/// Where the rule at `path` is defined.
+fn place_of<'t, 'a>(
+    texts: &'t [Text<'a>],
+    path: Option<&Path>,
+) -> Option<(&'t Text<'a>, &'t Rule)> {
+    texts.iter().find_map(|text| {
+        let mut rules = text.module.policy.iter();
+        let rule = rules.find(|rule| Some(&definition(text, rule).0) == path)?;
+        Some((text, rule.as_ref()))
+    })
+}
+
+/// Rules that come back to themselves, or that go too far.
 pub(super) fn recursion(texts: &[Text<'_>], calls: &Calls, findings: &mut Findings) {
     // What leads nowhere, or only to what leads nowhere, is in no circle; what is left is.
     let mut open = calls.clone();
+    let mut rounds = 0;
     loop {
         let ended: Vec<Path> = open
             .iter()
@@ -70,6 +86,15 @@ pub(super) fn recursion(texts: &[Text<'_>], calls: &Calls, findings: &mut Findin
             break;
         }
         open.retain(|rule, _| !ended.contains(rule));
+        // Each round takes the ends off all chains, so there are as many as the longest has links.
+        rounds += 1;
+        if rounds > MAX_CHAIN
+            && let Some((text, rule)) = place_of(texts, ended.first())
+        {
+            let problem = format!("rules that refer to rules, more than {MAX_CHAIN} in a row");
+            findings.refused.push(at(text, rule.span().start, &problem));
+            return;
+        }
     }
     for text in texts {
         for rule in &text.module.policy {

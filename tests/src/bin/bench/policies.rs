@@ -21,7 +21,7 @@ const EVALUATIONS: u32 = 2_000;
 fn pathological() -> Vec<(&'static str, String)> {
     let items = format!("items := split(\"{}\", \",\")", ["x"; 1000].join(","));
     let nested = "some a in items; some b in items; some c in items; a == b; b == c";
-    let mut strings = "s0 := input.context.subject_claims.sub".to_owned();
+    let mut strings = "s := s39 if {\ns0 := input.context.subject_claims.sub".to_owned();
     for step in 1..40 {
         let last = step - 1;
         write!(strings, "\ns{step} := concat(\"\", [s{last}, s{last}])").unwrap();
@@ -51,7 +51,7 @@ fn pathological() -> Vec<(&'static str, String)> {
         ),
         (
             "strings that double",
-            format!("{strings}\nresult := count(s39)"),
+            format!("{strings}\n}}\nresult := count(s)"),
         ),
     ];
     rules
