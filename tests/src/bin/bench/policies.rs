@@ -115,7 +115,7 @@ pub(crate) fn large_data() {
         }
     }
     println!(
-        "one decision by the size of the data (microseconds, native, median of {EVALUATIONS}, by turns)"
+        "one decision by the size of the data (microseconds, native and not optimised, so only the ratios count; median of {EVALUATIONS}, by turns)"
     );
     for (resources, mut took) in sizes.into_iter().zip(took) {
         took.sort_by(f64::total_cmp);
