@@ -116,6 +116,10 @@ fn what_would_run_for_ever_is_not_taken() {
         (elses.as_str(), "deep"),
         (calls.as_str(), "deep"),
         ("result := f(1)\nf(x) := f(x)", "recurs"),
+        (
+            "result := test_it\ntest_it := numbers.range(1, 9)",
+            "no bound",
+        ),
         ("result := a\na := b\nb := a", "recurs"),
         ("result if { not result }", "recurs"),
         (deep.as_str(), "deep"),

@@ -45,6 +45,15 @@ type Calls = BTreeMap<Path, BTreeSet<Path>>;
 
 /// Looks through `texts`, which with the data documents `base` have to be the whole program.
 pub(super) fn examine(texts: &[Text<'_>], base: &regorus::Value) -> Findings {
+    let (findings, calls) = look_through(texts, base, false);
+    // Tests never run here, unless something that does refers to one: then they are rules like any other.
+    if calls.values().flatten().any(names_test) {
+        return look_through(texts, base, true).0;
+    }
+    findings
+}
+
+fn look_through(texts: &[Text<'_>], base: &regorus::Value, with_tests: bool) -> (Findings, Calls) {
     let world = World::of(texts);
     let mut findings = Findings::default();
     let mut calls = Calls::new();
@@ -68,7 +77,7 @@ pub(super) fn examine(texts: &[Text<'_>], base: &regorus::Value) -> Findings {
             .module
             .policy
             .iter()
-            .filter(|rule| !is_test(text, rule))
+            .filter(|rule| with_tests || !is_test(text, rule))
         {
             look.rule(rule);
         }
@@ -76,7 +85,7 @@ pub(super) fn examine(texts: &[Text<'_>], base: &regorus::Value) -> Findings {
     recursion(texts, &calls, &mut findings);
     conflicts(texts, &mut findings);
     overlaps(texts, base, &mut findings);
-    findings
+    (findings, calls)
 }
 
 fn at(text: &Text<'_>, byte: u32, message: &str) -> PolicyError {
@@ -86,7 +95,11 @@ fn at(text: &Text<'_>, byte: u32, message: &str) -> PolicyError {
 
 /// Whether only `caracal policy test` ever runs a rule.
 fn is_test(text: &Text<'_>, rule: &Rule) -> bool {
-    let (path, _) = definition(text, rule);
+    names_test(&definition(text, rule).0)
+}
+
+/// Whether a path is one of a test.
+fn names_test(path: &Path) -> bool {
     path.last()
         .is_some_and(|name| name.starts_with("test_") || name.starts_with("todo_test_"))
 }
