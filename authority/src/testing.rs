@@ -90,6 +90,8 @@ pub(crate) fn claims() -> Claims {
         delegation_path: Vec::new(),
         delegation_chain: Vec::new(),
         hop_count: None,
+        act: None,
+        once: false,
     }
 }
 

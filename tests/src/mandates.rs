@@ -155,6 +155,8 @@ pub fn claims(scope: &str) -> Claims {
         delegation_path: Vec::new(),
         delegation_chain: Vec::new(),
         hop_count: None,
+        act: None,
+        once: false,
     }
 }
 

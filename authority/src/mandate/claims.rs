@@ -46,6 +46,34 @@ pub struct DelegationHop {
     pub delegation_edge_id: Option<DelegationId>,
 }
 
+/// Who acts, and on behalf of which actor before it (RFC 8693 section 4.1): the current actor is the
+/// outermost, the first to have been delegated to the innermost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The application that acts.
+    pub sub: String,
+    /// Its session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_session_id: Option<AgentSessionId>,
+    /// The actor before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Actor>>,
+}
+
+impl Actor {
+    /// The actors of a chain, whose first hop is the subject and acts for nobody; `None` if there is
+    /// no other.
+    pub fn of_chain(chain: &[DelegationHop]) -> Option<Self> {
+        chain.iter().skip(1).fold(None, |before, hop| {
+            Some(Self {
+                sub: hop.application_id.to_string(),
+                agent_session_id: hop.agent_session_id.clone(),
+                act: before.map(Box::new),
+            })
+        })
+    }
+}
+
 /// The claims of a mandate, complete: nothing required is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Claims {
@@ -110,6 +138,16 @@ pub struct Claims {
     /// Length of the delegation path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hop_count: Option<u32>,
+    /// Who acts, of a delegated mandate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
+    /// Whether a gateway accepts the mandate once only.
+    #[serde(skip_serializing_if = "is_false")]
+    pub once: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Claims {
@@ -162,6 +200,9 @@ pub(super) struct RawClaims {
     #[serde(default)]
     delegation_chain: Vec<DelegationHop>,
     hop_count: Option<u32>,
+    act: Option<Actor>,
+    #[serde(default)]
+    once: bool,
 }
 
 impl RawClaims {
@@ -215,6 +256,8 @@ impl RawClaims {
             delegation_path: self.delegation_path,
             delegation_chain: self.delegation_chain,
             hop_count: self.hop_count,
+            act: self.act,
+            once: self.once,
         };
         for (name, id) in [
             ("client_id", claims.client_id.as_str()),

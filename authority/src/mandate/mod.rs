@@ -15,7 +15,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use self::claims::RawClaims;
 pub use self::{
     cache::MandateCache,
-    claims::{Claims, DelegationHop, MandateUse, SubjectType},
+    claims::{Actor, Claims, DelegationHop, MandateUse, SubjectType},
 };
 use crate::{
     ids::{KeyId, ZoneId},

@@ -65,6 +65,8 @@ impl Sts {
             delegation_path: Vec::new(),
             delegation_chain: Vec::new(),
             hop_count: None,
+            act: None,
+            once: false,
         };
         let (kid, key) = self.signer(&zone.id).await?;
         let access_token = sign(&claims, &kid, &key).map_err(Error::internal)?;

@@ -49,8 +49,15 @@ fn a_delegated_mandate_comes_back_whole() {
             },
         ],
         hop_count: Some(1),
+        act: Some(Actor {
+            sub: APP.to_owned(),
+            agent_session_id: Some("s2".into()),
+            act: None,
+        }),
+        once: true,
         ..claims()
     };
+    assert_eq!(Actor::of_chain(&delegated.delegation_chain), delegated.act);
     let token = sign(&delegated, &kid(KID), &zone_key()).unwrap();
     assert_eq!(verified(&token).unwrap().claims(), &delegated);
 }
