@@ -6,7 +6,7 @@ use crate::{
     path::NormalPath,
     policy::{
         PolicyDecision, PolicyResult,
-        input::{Call, Exchange, PolicyInput},
+        input::{Call, DelegationFacts, Exchange, PolicyInput, SessionFacts},
     },
     resource::Resource,
     testing::*,
@@ -50,6 +50,8 @@ fn what_a_policy_is_given_fits_the_published_schema() {
         resource: &resource,
         requested_scopes: &requested,
         subject: None,
+        session: None,
+        delegation: None,
         now: NOW,
         trace_id: None,
     };
@@ -68,6 +70,33 @@ fn what_a_policy_is_given_fits_the_published_schema() {
         },
     });
     assert_eq!(document, expected);
+
+    let labels = ["nightly".to_owned()];
+    let path_ids = ["d1".to_owned(), "d2".to_owned()];
+    let delegated = PolicyInput::exchange(&Exchange {
+        session: Some(SessionFacts {
+            id: "s2",
+            lifecycle: "task",
+            labels: &labels,
+        }),
+        delegation: Some(DelegationFacts {
+            id: "d2",
+            source_session_id: "s1",
+            target_session_id: "s2",
+            issuer_application_id: "app-0",
+            receiver_application_id: APP,
+            root_application_id: "app-0",
+            scopes: &requested,
+            path: &path_ids,
+            constraints_json: "{}",
+        }),
+        ..exchange
+    });
+    let document = delegated.to_json().unwrap();
+    assert_valid(&validator, &document);
+    assert_eq!(document["principal"]["labels"], json!(["nightly"]));
+    assert_eq!(document["delegation_edge"]["path"], json!(["d1", "d2"]));
+    assert_eq!(document["context"]["delegation_edge_id"], "d2");
 
     for token in mandates() {
         let mandate = verified(&token).unwrap();

@@ -8,6 +8,7 @@
 pub mod binding;
 pub mod bundle;
 pub mod decision;
+pub mod delegation;
 pub mod ids;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod interop;

@@ -85,3 +85,17 @@ test_malformed_roles_grant_nothing if {
 		answer(asked, {"app_ids": world.app_ids, "grants": {"resource://orders": grant}}) == "role_scope_mismatch"
 	}
 }
+
+test_what_the_owner_passed_on_another_application_mints_by_the_roles if {
+	others := {"principal": {"id": "app-other"}, "delegation_edge": {"root_application_id": "app-shop"}}
+	answer(object.union(mint(["clerk"], both, ["orders:read"]), others), world) == "caracal-shop-mint"
+	answer(object.union(mint(["auditor"], both, ["orders:write"]), others), world) == "role_scope_mismatch"
+	answer(object.union(use(["clerk"], "orders:read"), others), world) == "caracal-shop-use"
+	answer(object.union(use(["auditor"], "orders:write"), others), world) == "role_scope_mismatch"
+}
+
+test_what_an_application_that_owns_nothing_passed_on_is_nothing if {
+	others := {"principal": {"id": "app-other"}, "delegation_edge": {"root_application_id": "app-reporter"}}
+	answer(object.union(mint(["clerk"], both, both), others), world) == "resource_not_granted"
+	answer(object.union(use(["clerk"], "orders:read"), others), world) == "resource_not_granted"
+}

@@ -62,10 +62,18 @@ grant := found if {
 	is_object(found)
 }
 
+# The keys of the application with which a chain of delegations began: its authority is what is passed on.
+root_keys contains key if {
+	some key in data.caracal.index.keys_of[input.delegation_edge.root_application_id]
+}
+
 # The key of the application that the resource belongs to. Its sessions use the resource by their roles.
 owner := object.get(grant, "application", null)
 
 owns_resource if owner in principal_keys
+
+# So do sessions of another application, by what the owner delegated to them.
+owns_resource if owner in root_keys
 
 # Scopes that the application holds as itself, without a session.
 direct_scopes contains scope if {

@@ -45,6 +45,11 @@ impl Moment {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
+    /// How much later this is than `earlier`; nothing if it is not.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
+    }
+
     /// In whole seconds, rounded down, as claims carry it.
     pub(crate) fn timestamp(self) -> Timestamp {
         Timestamp(u64::try_from(self.0 / 1000).unwrap_or_default())

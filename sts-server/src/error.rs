@@ -107,6 +107,90 @@ codes! {
     INVALID_REGO = "invalid_rego", UNPROCESSABLE_ENTITY;
     /// Policies that do not make a set.
     INVALID_POLICY_CONTRACT = "invalid_policy_contract", UNPROCESSABLE_ENTITY;
+
+    /// A bearer mandate without the scope that this takes.
+    MISSING_SCOPE = "missing_scope", FORBIDDEN;
+    /// A session of another application, or one to be started for it.
+    APPLICATION_OWNERSHIP_REQUIRED = "application_ownership_required", FORBIDDEN;
+    /// A parent that is not the caller's.
+    PARENT_OWNERSHIP_REQUIRED = "parent_ownership_required", FORBIDDEN;
+    /// Somebody else's authority, without a token that shows it was given.
+    SUBJECT_PROOF_REQUIRED = "subject_proof_required", FORBIDDEN;
+    /// Suspended by an operator, and so not to be resumed by the application.
+    OPERATOR_SUSPENSION = "operator_suspension", FORBIDDEN;
+    /// No such session.
+    SESSION_NOT_FOUND = "session_not_found", NOT_FOUND;
+    /// No such parent.
+    PARENT_NOT_FOUND = "parent_not_found", NOT_FOUND;
+    /// A parent that is suspended or has ended.
+    PARENT_NOT_ACTIVE = "parent_not_active", CONFLICT;
+    /// A service would outlive the task that starts it.
+    TASK_SESSION_CANNOT_START_SERVICE = "task_session_cannot_start_service", CONFLICT;
+    /// The delegation to be inherited is not the parent's, or not in force.
+    INHERIT_PARENT_EDGE_NOT_ACTIVE = "inherit_parent_edge_not_active", CONFLICT;
+    /// Which of the parent's delegations is to be inherited?
+    INHERIT_PARENT_EDGE_AMBIGUOUS = "inherit_parent_edge_ambiguous", CONFLICT;
+    /// The key was used for another request.
+    IDEMPOTENCY_KEY_CONFLICT = "idempotency_key_conflict", CONFLICT;
+    /// What was made under the key is not live any more.
+    IDEMPOTENCY_RESULT_INACTIVE = "idempotency_result_inactive", CONFLICT;
+    /// Too many receipts.
+    IDEMPOTENCY_RECEIPT_LIMIT_EXCEEDED = "idempotency_receipt_limit_exceeded", TOO_MANY_REQUESTS;
+    /// Too many live sessions in the zone.
+    SESSION_ZONE_LIMIT_EXCEEDED = "session_zone_limit_exceeded", TOO_MANY_REQUESTS;
+    /// Too many live sessions of the application.
+    SESSION_LIMIT_EXCEEDED = "session_limit_exceeded", TOO_MANY_REQUESTS;
+    /// Too many live children.
+    SESSION_CHILDREN_LIMIT_EXCEEDED = "session_children_limit_exceeded", TOO_MANY_REQUESTS;
+    /// Too deep a tree.
+    SESSION_DEPTH_LIMIT_EXCEEDED = "session_depth_limit_exceeded", TOO_MANY_REQUESTS;
+    /// Only an active session can be suspended.
+    SESSION_NOT_ACTIVE = "session_not_found_or_not_active", CONFLICT;
+    /// Only a suspended session can be resumed.
+    SESSION_NOT_SUSPENDED = "session_not_suspended", CONFLICT;
+    /// Only a service has a lease.
+    SESSION_NOT_SERVICE = "session_not_service", CONFLICT;
+    /// Suspended.
+    SESSION_SUSPENDED = "session_suspended", CONFLICT;
+    /// Ended.
+    SESSION_NOT_LIVE = "session_not_live", CONFLICT;
+    /// The lease has lapsed.
+    SESSION_LEASE_EXPIRED = "session_lease_expired", CONFLICT;
+    /// The lease is another holder's by now.
+    SESSION_LEASE_FENCED = "session_lease_fenced", CONFLICT;
+    /// A service is ended by the holder of its lease, who says which generation that is.
+    LEASE_GENERATION_REQUIRED = "lease_generation_required", BAD_REQUEST;
+
+    /// No such delegation.
+    DELEGATION_NOT_FOUND = "delegation_not_found", NOT_FOUND;
+    /// One of the two sessions is not there or not active.
+    DELEGATION_ENDPOINT_NOT_FOUND = "delegation_endpoint_not_found", NOT_FOUND;
+    /// A delegation of another application.
+    ISSUER_OWNERSHIP_REQUIRED = "issuer_ownership_required", FORBIDDEN;
+    /// A first delegation that names no resource.
+    BROAD_DELEGATION_PERMISSION_REQUIRED = "broad_delegation_permission_required", FORBIDDEN;
+    /// Scopes that the resources do not have.
+    DELEGATION_SCOPES_EXCEED_RESOURCE = "delegation_scopes_exceed_resource", FORBIDDEN;
+    /// The delegation that it passes on from is not the source's, or not in force.
+    PARENT_DELEGATION_NOT_ACTIVE = "parent_delegation_not_active", FORBIDDEN;
+    /// More than the source holds.
+    DELEGATION_EXCEEDS_PARENT_AUTHORITY = "delegation_exceeds_parent_authority", FORBIDDEN;
+    /// More than the policy would let the issuer mint itself.
+    DELEGATION_EXCEEDS_POLICY = "delegation_exceeds_policy", FORBIDDEN;
+    /// A session that is of another application than was said.
+    DELEGATION_APPLICATION_MISMATCH = "delegation_application_mismatch", CONFLICT;
+    /// Which of the source's delegations is passed on from?
+    PARENT_DELEGATION_AMBIGUOUS = "parent_delegation_ambiguous", CONFLICT;
+    /// Authority would flow back to where it came from.
+    DELEGATION_CYCLE_DENIED = "delegation_cycle_denied", CONFLICT;
+    /// To itself.
+    SELF_DELEGATION_DENIED = "self_delegation_denied", BAD_REQUEST;
+    /// It must end some time.
+    DELEGATION_EXPIRY_REQUIRED = "delegation_expiry_required", BAD_REQUEST;
+    /// It would have ended already.
+    DELEGATION_EXPIRED = "delegation_expired", BAD_REQUEST;
+    /// `resource_id` is not among the resources of the constraints.
+    DELEGATION_RESOURCE_SCOPE_MISMATCH = "delegation_resource_scope_mismatch", BAD_REQUEST;
     /// A fault of the server; the log knows more.
     INTERNAL_ERROR = "internal_error", INTERNAL_SERVER_ERROR;
 }
@@ -181,6 +265,11 @@ impl Error {
     /// The code.
     pub(crate) fn code(&self) -> Code {
         self.code
+    }
+
+    /// What was wrong.
+    pub(crate) fn description(&self) -> &str {
+        &self.description
     }
 
     /// The reason, if it has one.

@@ -10,6 +10,7 @@ mod bundle;
 mod clock;
 mod credentials;
 mod data_dir;
+mod delegations;
 mod entropy;
 mod error;
 mod exchange;
@@ -22,10 +23,13 @@ mod name;
 mod policies;
 mod policy_diff;
 mod policy_sets;
+mod presented;
+mod receipts;
 mod resources;
 mod sealing;
 pub mod secret;
 mod server;
+mod sessions;
 mod shadows;
 mod simulations;
 mod store;
@@ -40,5 +44,6 @@ pub use self::{
     entropy::EntropyError,
     sealing::SealError,
     server::{ServeConfig, ServeError, serve},
+    sessions::SessionLimits,
     store::StoreError,
 };

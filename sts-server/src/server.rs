@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     sealing::{Kek, SealError},
     secret::Secret,
+    sessions::{MAX_SESSION_DEPTH, SessionLimits},
     store::{Store, StoreError},
     sts::Sts,
 };
@@ -58,6 +59,8 @@ pub struct ServeConfig {
     pub mints_per_minute: u32,
     /// Failed authentications a minute for each application.
     pub auth_failures_per_minute: u32,
+    /// How many sessions there may be.
+    pub session_limits: SessionLimits,
 }
 
 impl Default for ServeConfig {
@@ -72,6 +75,7 @@ impl Default for ServeConfig {
             key_publish_lead: Duration::from_secs(300),
             mints_per_minute: 1000,
             auth_failures_per_minute: 60,
+            session_limits: SessionLimits::default(),
         }
     }
 }
@@ -108,6 +112,9 @@ pub enum ServeError {
     /// The publish lead.
     #[error("the publish lead of keys is {} seconds at most", MAX_KEY_PUBLISH_LEAD.as_secs())]
     KeyPublishLead,
+    /// The depth of sessions.
+    #[error("sessions are {MAX_SESSION_DEPTH} levels deep at most")]
+    SessionDepth,
     /// What is stored cannot be brought up to date.
     #[error("the stored policies cannot be compiled: {0}")]
     Policies(String),
@@ -143,7 +150,9 @@ pub async fn serve(
     let connections = GracefulShutdown::new();
     let keeping = tokio::spawn({
         let sts = Arc::clone(&sts);
-        async move { sts.keep_shadows().await }
+        async move {
+            tokio::join!(sts.keep_shadows(), sts.keep_sessions());
+        }
     });
     accept(
         listener,
@@ -179,6 +188,9 @@ async fn start(
     if config.key_publish_lead > MAX_KEY_PUBLISH_LEAD {
         return Err(ServeError::KeyPublishLead);
     }
+    if config.session_limits.depth > MAX_SESSION_DEPTH {
+        return Err(ServeError::SessionDepth);
+    }
     let admin_token = match &config.admin_token {
         Some(token) if token.expose().len() < 16 => return Err(ServeError::AdminToken),
         Some(token) => token.clone(),
@@ -205,6 +217,8 @@ async fn start(
         credentials: Credentials::new()?,
         auth_failures: Limit::per_minute(config.auth_failures_per_minute),
         mints: Limit::per_minute(config.mints_per_minute),
+        session_limits: config.session_limits,
+        sweeper: Default::default(),
         programs: Default::default(),
         shadows: Default::default(),
         news: Default::default(),

@@ -17,6 +17,7 @@ use crate::{
     metrics::Metrics,
     policy_sets::Programs,
     secret::Secret,
+    sessions::{SessionLimits, Sweeper},
     shadows::Shadows,
     store::{Change, Store},
 };
@@ -31,6 +32,8 @@ pub(crate) struct Sts {
     pub(crate) credentials: Credentials,
     pub(crate) auth_failures: Limit<(ZoneId, Option<ApplicationId>)>,
     pub(crate) mints: Limit<(ApplicationId, ResourceId)>,
+    pub(crate) session_limits: SessionLimits,
+    pub(crate) sweeper: Sweeper,
     pub(crate) programs: Programs,
     pub(crate) shadows: Shadows,
     pub(crate) news: News,

@@ -34,10 +34,48 @@ pub struct Exchange<'a> {
     pub requested_scopes: &'a [String],
     /// The mandate that it presents as `subject_token`.
     pub subject: Option<&'a Mandate>,
+    /// The governed session that it acts in.
+    pub session: Option<SessionFacts<'a>>,
+    /// The delegation that it acts under.
+    pub delegation: Option<DelegationFacts<'a>>,
     /// When it is decided.
     pub now: Timestamp,
     /// Request id or trace id, for the policy's diagnostics.
     pub trace_id: Option<&'a str>,
+}
+
+/// A governed session, as the policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionFacts<'a> {
+    /// Id.
+    pub id: &'a str,
+    /// `task` or `service`.
+    pub lifecycle: &'a str,
+    /// Labels.
+    pub labels: &'a [String],
+}
+
+/// A delegation, as the policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct DelegationFacts<'a> {
+    /// Id.
+    pub id: &'a str,
+    /// The session that delegated.
+    pub source_session_id: &'a str,
+    /// The session that was delegated to.
+    pub target_session_id: &'a str,
+    /// The application of the source.
+    pub issuer_application_id: &'a str,
+    /// The application of the target.
+    pub receiver_application_id: &'a str,
+    /// The application with which the path began.
+    pub root_application_id: &'a str,
+    /// The scopes that were passed on.
+    pub scopes: &'a [String],
+    /// The ids of the delegations that it rests on, itself last.
+    pub path: &'a [String],
+    /// The constraints as JSON text.
+    pub constraints_json: &'a str,
 }
 
 /// A call at the gateway: `action.id` is `Request`.
@@ -64,6 +102,13 @@ impl PolicyInput {
     pub fn exchange(exchange: &Exchange<'_>) -> Self {
         let claims = exchange.subject.map(Mandate::claims);
         let mut principal = principal(exchange.client_id, exchange.zone_id, claims);
+        if let Some(session) = exchange.session {
+            principal.push(("agent_session_id", session.id.into()));
+            principal.push(("lifecycle", session.lifecycle.into()));
+            if !session.labels.is_empty() {
+                principal.push(("labels", texts(session.labels)));
+            }
+        }
         principal.push(("registration_method", exchange.registration_method.into()));
         let mut context = vec![
             ("actor_claims", actor(exchange.client_id)),
@@ -78,11 +123,25 @@ impl PolicyInput {
         );
         context.extend(exchange.trace_id.map(|id| ("trace_id", id.into())));
         context.extend(claims.map(|claims| ("session_id", claims.sid.as_str().into())));
+        context.extend(
+            exchange
+                .session
+                .map(|session| ("agent_session_id", session.id.into())),
+        );
+        context.extend(
+            exchange
+                .delegation
+                .map(|edge| ("delegation_edge_id", edge.id.into())),
+        );
         Self::assemble(
             principal,
             exchange.resource,
             vec![("id", "TokenExchange".into())],
-            claims,
+            claims.map(|claims| claims.sid.as_str()),
+            match exchange.delegation {
+                Some(edge) => Some(passed_on(&edge)),
+                None => claims.and_then(delegation),
+            },
             context,
         )
     }
@@ -132,7 +191,14 @@ impl PolicyInput {
             claims.zone_id.as_str(),
             Some(claims),
         );
-        Self::assemble(principal, call.resource, action, Some(claims), context)
+        Self::assemble(
+            principal,
+            call.resource,
+            action,
+            Some(claims.sid.as_str()),
+            delegation(claims),
+            context,
+        )
     }
 
     /// Any document, for trying a policy out.
@@ -156,7 +222,8 @@ impl PolicyInput {
         principal: Vec<(&str, Value)>,
         resource: &Resource,
         action: Vec<(&str, Value)>,
-        claims: Option<&Claims>,
+        sid: Option<&str>,
+        delegation: Option<Value>,
         context: Vec<(&str, Value)>,
     ) -> Self {
         let mut document = vec![
@@ -166,10 +233,8 @@ impl PolicyInput {
             ("action", object(action)),
             ("context", object(context)),
         ];
-        if let Some(claims) = claims {
-            document.push(("session", object([("id", claims.sid.as_str().into())])));
-            document.extend(delegation(claims).map(|edge| ("delegation_edge", edge)));
-        }
+        document.extend(sid.map(|sid| ("session", object([("id", sid.into())]))));
+        document.extend(delegation.map(|edge| ("delegation_edge", edge)));
         Self(object(document))
     }
 }
@@ -227,7 +292,30 @@ fn delegation(claims: &Claims) -> Option<Value> {
         .map(|id| id.as_str().into())
         .collect();
     edge.push(("path", path.into()));
+    edge.extend(
+        claims
+            .delegation_chain
+            .first()
+            .map(|hop| ("root_application_id", hop.application_id.as_str().into())),
+    );
     Some(object(edge))
+}
+
+fn passed_on(edge: &DelegationFacts<'_>) -> Value {
+    object([
+        ("id", edge.id.into()),
+        ("source_session_id", edge.source_session_id.into()),
+        ("target_session_id", edge.target_session_id.into()),
+        ("issuer_application_id", edge.issuer_application_id.into()),
+        (
+            "receiver_application_id",
+            edge.receiver_application_id.into(),
+        ),
+        ("root_application_id", edge.root_application_id.into()),
+        ("scopes", texts(edge.scopes)),
+        ("path", texts(edge.path)),
+        ("constraints_json", edge.constraints_json.into()),
+    ])
 }
 
 fn actor(client_id: &str) -> Value {

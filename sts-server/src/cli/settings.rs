@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use sts_server::{ServeConfig, secret::Secret};
+use sts_server::{ServeConfig, SessionLimits, secret::Secret};
 use zeroize::Zeroizing;
 
 use super::{
@@ -57,6 +57,26 @@ pub(super) struct Settings {
     /// Failed authentications a minute for one application [env: CARACAL_AUTH_FAILURES_PER_MINUTE]
     #[arg(long, value_name = "NUMBER")]
     auth_failures_per_minute: Option<u32>,
+    /// Live sessions in a zone
+    /// [env: CARACAL_SESSIONS_PER_ZONE] [default: 100000]
+    #[arg(long, value_name = "NUMBER")]
+    sessions_per_zone: Option<u32>,
+    /// Live sessions of an application
+    /// [env: CARACAL_SESSIONS_PER_APPLICATION] [default: 20000]
+    #[arg(long, value_name = "NUMBER")]
+    sessions_per_application: Option<u32>,
+    /// Live children of a session
+    /// [env: CARACAL_SESSION_CHILDREN] [default: 1000]
+    #[arg(long, value_name = "NUMBER")]
+    session_children: Option<u32>,
+    /// Levels of sessions below a root, 20 at most
+    /// [env: CARACAL_SESSION_DEPTH] [default: 10]
+    #[arg(long, value_name = "NUMBER")]
+    session_depth: Option<u32>,
+    /// Requests with an Idempotency-Key that are remembered, by application and operation
+    /// [env: CARACAL_IDEMPOTENCY_RECEIPTS] [default: 10000]
+    #[arg(long, value_name = "NUMBER")]
+    idempotency_receipts: Option<u32>,
     /// What is logged, such as info or sts_server=debug [env: CARACAL_LOG] [default: info]
     #[arg(long, value_name = "FILTER")]
     pub(super) log: Option<String>,
@@ -134,6 +154,11 @@ impl Settings {
             key_publish_lead_seconds: variables.parsed("CARACAL_KEY_PUBLISH_LEAD_SECONDS")?,
             mints_per_minute: variables.parsed("CARACAL_MINTS_PER_MINUTE")?,
             auth_failures_per_minute: variables.parsed("CARACAL_AUTH_FAILURES_PER_MINUTE")?,
+            sessions_per_zone: variables.parsed("CARACAL_SESSIONS_PER_ZONE")?,
+            sessions_per_application: variables.parsed("CARACAL_SESSIONS_PER_APPLICATION")?,
+            session_children: variables.parsed("CARACAL_SESSION_CHILDREN")?,
+            session_depth: variables.parsed("CARACAL_SESSION_DEPTH")?,
+            idempotency_receipts: variables.parsed("CARACAL_IDEMPOTENCY_RECEIPTS")?,
             log: variables.text("CARACAL_LOG"),
             log_format: variables.parsed("CARACAL_LOG_FORMAT")?,
         })
@@ -169,6 +194,13 @@ impl Settings {
             auth_failures_per_minute: self
                 .auth_failures_per_minute
                 .or(lower.auth_failures_per_minute),
+            sessions_per_zone: self.sessions_per_zone.or(lower.sessions_per_zone),
+            sessions_per_application: self
+                .sessions_per_application
+                .or(lower.sessions_per_application),
+            session_children: self.session_children.or(lower.session_children),
+            session_depth: self.session_depth.or(lower.session_depth),
+            idempotency_receipts: self.idempotency_receipts.or(lower.idempotency_receipts),
             log: self.log.or(lower.log),
             log_format: self.log_format.or(lower.log_format),
         }
@@ -195,6 +227,21 @@ impl Settings {
             auth_failures_per_minute: self
                 .auth_failures_per_minute
                 .unwrap_or(defaults.auth_failures_per_minute),
+            session_limits: SessionLimits {
+                per_zone: self
+                    .sessions_per_zone
+                    .unwrap_or(defaults.session_limits.per_zone),
+                per_application: self
+                    .sessions_per_application
+                    .unwrap_or(defaults.session_limits.per_application),
+                children: self
+                    .session_children
+                    .unwrap_or(defaults.session_limits.children),
+                depth: self.session_depth.unwrap_or(defaults.session_limits.depth),
+                receipts: self
+                    .idempotency_receipts
+                    .unwrap_or(defaults.session_limits.receipts),
+            },
         })
     }
 }

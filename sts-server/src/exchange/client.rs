@@ -1,28 +1,47 @@
 //! Who asks: a client secret, or a session mandate presented as `subject_token`.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use authority::{
-    ids::ApplicationId,
-    jwks::KeySet,
-    mandate::{Expected, Mandate, MandateUse, verify},
+    ids::{AgentSessionId, ApplicationId},
+    mandate::{DEFAULT_TTL_SECONDS, Mandate, MandateUse},
+    time::Timestamp,
 };
 use axum::http::{HeaderValue, header};
 
-use super::{Trail, request::Request};
+use super::{
+    Trail,
+    request::Request,
+    standing::{Standing, denied},
+};
 use crate::{
     clock::Moment,
+    delegations::Wish,
     error::{Code, Error, Result},
-    keys,
     secret::Secret,
-    store::{Application, Zone},
+    store::{Application, DelegationRow, Zone},
     sts::Sts,
 };
 
 /// Who asks, as it was proven.
 pub(super) struct Party {
     pub(super) application: Application,
-    /// The session mandate that was presented.
+    /// The mandate that was presented: a session mandate or, by a gateway, the one that it was given.
     pub(super) subject: Option<Mandate>,
+    /// Whether the policy is told of it; not where what it gives is told in another way.
+    pub(super) shows_subject: bool,
+    /// The governed session that it acts in, and by which delegations.
+    pub(super) standing: Option<Standing>,
+    /// Of a delegation that is only made with this mint: its issuer.
+    pub(super) issuer: Option<Application>,
+    /// What is asked for.
+    pub(super) scopes: Vec<String>,
+    /// When the mandate ends at the latest.
+    pub(super) ends_by: Option<Timestamp>,
 }
+
+/// How long a delegation lasts that is made with a mint, so that the next ones find it.
+const IMPLIED_DELEGATION: Duration = Duration::from_secs(3600);
 
 impl Sts {
     pub(super) async fn authenticate(
@@ -32,6 +51,11 @@ impl Sts {
         trail: &mut Trail,
     ) -> Result<Party> {
         let client = &request.client;
+        if let (Some(gateway), Some(token)) = (&client.gateway, &request.subject_token) {
+            return self
+                .authenticate_gateway(zone, request, gateway, token, trail)
+                .await;
+        }
         let proven = match (&client.id, &client.secret) {
             (Some(id), Some(secret)) => Some(
                 self.check_secret(zone, id, secret, client.basic, trail)
@@ -51,40 +75,267 @@ impl Sts {
                 return Err(self.failed(zone, None, invalid_client(missing, client.basic), trail));
             }
         };
-        let Some(token) = &request.subject_token else {
-            let application = proven.ok_or_else(|| Error::internal("no party was proven"))?;
-            return Ok(Party {
-                application,
-                subject: None,
-            });
+        let subject = match &request.subject_token {
+            Some(token) => Some(
+                self.session_mandate(zone, token, "subject_token", trail)
+                    .await?,
+            ),
+            None => None,
         };
-        let subject = match self.check_subject(zone, token).await? {
-            Ok(subject) => subject,
-            Err(error) => return Err(self.failed(zone, None, error, trail)),
+        let actor = match &request.actor_token {
+            Some(token) => Some(
+                self.session_mandate(zone, token, "actor_token", trail)
+                    .await?,
+            ),
+            None => None,
         };
-        let holder = subject.claims().client_id.clone();
-        if client.id.as_deref().is_some_and(|id| id != holder.as_str()) {
-            return Err(invalid_grant(
-                "the subject_token was issued to another application",
-                "client_mismatch",
+        if let Some(id) = client.id.as_deref() {
+            let mut holders = [&actor, &subject].into_iter().flatten().peekable();
+            if holders.peek().is_some()
+                && !holders.any(|mandate| mandate.claims().client_id.as_str() == id)
+            {
+                return Err(invalid_grant(
+                    "the subject_token was issued to another application",
+                    "client_mismatch",
+                ));
+            }
+        }
+        // Who acts is who holds the mandate: the actor, where there is one.
+        let application = match actor.as_ref().or(subject.as_ref()) {
+            Some(mandate) => self.live_application(zone, mandate).await?,
+            None => proven.ok_or_else(|| Error::internal("no party was proven"))?,
+        };
+        trail.event.client_id = Some(application.id.to_string());
+        let party = Party {
+            application,
+            subject,
+            shows_subject: true,
+            standing: None,
+            issuer: None,
+            scopes: request.scopes.clone(),
+            ends_by: None,
+        };
+        match actor {
+            Some(actor) => self.stand_as_actor(zone, request, party, &actor).await,
+            None => self.stand_alone(zone, request, party).await,
+        }
+    }
+
+    /// In the session that is named, or that the mandate is bound to, if there is one.
+    async fn stand_alone(&self, zone: &Zone, request: &Request, mut party: Party) -> Result<Party> {
+        let bound = party
+            .subject
+            .as_ref()
+            .and_then(|subject| subject.claims().agent_session_id.clone());
+        let named = request.agent_session_id.as_deref();
+        if let (Some(bound), Some(named)) = (&bound, named)
+            && bound.as_str() != named
+        {
+            return Err(denied(
+                "session_mismatch",
+                "agent_session_id: the subject_token is bound to another session",
             ));
         }
-        let application = match proven {
-            Some(application) => application,
-            None => self
-                .store
-                .application(&zone.id, holder.as_str())
-                .await?
+        let Some(session) = named.or(bound.as_ref().map(AgentSessionId::as_str)) else {
+            if request.delegation_edge_id.is_some() {
+                return Err(denied(
+                    "session_required",
+                    "delegation_edge_id: only with the session that was delegated to",
+                ));
+            }
+            return Ok(party);
+        };
+        let edge = request.delegation_edge_id.as_deref();
+        let standing = self
+            .standing(zone, &party.application.id, session, edge)
+            .await?;
+        if edge.is_none()
+            && !standing.session.originates
+            && request.mandate_use != MandateUse::Session
+        {
+            return Err(denied(
+                "delegation_required",
+                "delegation_edge_id: the session acts only by what is delegated to it",
+            ));
+        }
+        party.shows_subject = false;
+        party.standing = Some(standing);
+        Ok(party)
+    }
+
+    /// Under a delegation from the subject's session to the actor's (RFC 8693 section 1.1), which is
+    /// made where there is none yet.
+    async fn stand_as_actor(
+        &self,
+        zone: &Zone,
+        request: &Request,
+        mut party: Party,
+        actor: &Mandate,
+    ) -> Result<Party> {
+        let bound = |mandate: Option<&Mandate>, field: &str| {
+            mandate
+                .map(Mandate::claims)
+                .and_then(|claims| Some((claims.client_id.clone(), claims.agent_session_id.clone()?)))
                 .ok_or_else(|| {
                     invalid_grant(
-                        "the application that the subject_token was issued to is archived",
-                        "application_archived",
+                        &format!("{field}: expected a session mandate that is bound to a session (asked for with agent_session_id)"),
+                        "session_required",
                     )
-                })?,
+                })
         };
+        let (issuer, source) = bound(party.subject.as_ref(), "subject_token")?;
+        let (receiver, target) = bound(Some(actor), "actor_token")?;
+        if source == target {
+            return Err(denied(
+                "self_delegation_denied",
+                "subject_token and actor_token are of the same session",
+            ));
+        }
+        let source = self.acting_session(zone, &issuer, source.as_str()).await?;
+        let target = self
+            .acting_session(zone, &receiver, target.as_str())
+            .await?;
+        let issuer = self.known_application(zone, &issuer).await?;
+        let now = Moment::now();
+        let wish = Wish {
+            source,
+            target: target.clone(),
+            scopes: request.scopes.iter().cloned().collect(),
+            resources: request.resources.iter().cloned().collect(),
+            parent_edge_id: None,
+            max_hops: 1,
+            mandate_ttl_seconds: None,
+            budget: None,
+            end: now.plus(IMPLIED_DELEGATION),
+            end_is_exact: false,
+            constraints: Default::default(),
+        };
+        // Not being allowed to pass it on is a refusal of the exchange.
+        let made = self
+            .prepare_delegation(zone, &issuer, wish)
+            .await
+            .map_err(|error| {
+                let code = error.code();
+                if code.1.is_server_error() {
+                    return error;
+                }
+                let reason = error.reason_text().unwrap_or(code.0).to_owned();
+                denied(&reason, error.description())
+            })?;
+        let ttl = Duration::from_secs(request.ttl_seconds.unwrap_or(DEFAULT_TTL_SECONDS));
+        let enough = made.expires_at.min(now.plus(ttl));
+        let same = |edge: &DelegationRow| {
+            edge.source_session_id == made.source_session_id
+                && edge.parent_edge_id == made.parent_edge_id
+                && !edge.inherited
+                && as_set(&edge.scopes) == as_set(&made.scopes)
+                && as_set(&edge.resources) == as_set(&made.resources)
+                && edge.expires_at >= enough
+        };
+        let known = self.store.live_delegations_to(&target.id, now).await?;
+        let (path, makes_edge) = match known.into_iter().find(same) {
+            Some(known) => (self.store.delegations_along(&known.path).await?, false),
+            None => {
+                let mut path = self.store.delegations_along(&made.path).await?;
+                path.push(made);
+                (path, true)
+            }
+        };
+        party.standing = Some(
+            self.assemble_standing(zone, target, path, makes_edge)
+                .await?,
+        );
+        party.issuer = makes_edge.then_some(issuer);
+        party.shows_subject = false;
+        Ok(party)
+    }
+
+    /// A gateway that asks for a resource mandate in the name of whoever presented `token` to it: no
+    /// more than that mandate says, and only while what that one rests on stands.
+    async fn authenticate_gateway(
+        &self,
+        zone: &Zone,
+        request: &Request,
+        gateway: &Secret,
+        token: &Secret,
+        trail: &mut Trail,
+    ) -> Result<Party> {
+        let known = self.gateway(gateway).await?;
+        if known.is_none_or(|gateway| gateway.zone_id != zone.id) {
+            let error = Error::new(
+                Code::INVALID_CLIENT,
+                "this is no gateway token of the zone, or it was revoked",
+            );
+            return Err(self.failed(zone, None, error, trail));
+        }
+        let subject = self
+            .presented_mandate(zone, token, &[MandateUse::Gateway])
+            .await?
+            .map_err(|rejected| {
+                invalid_grant(
+                    &format!("subject_token: {}", rejected.description),
+                    &rejected.reason,
+                )
+            })?;
+        let claims = subject.claims();
+        let application = self.live_application(zone, &subject).await?;
+        trail.event.client_id = Some(application.id.to_string());
+        let standing = match &claims.agent_session_id {
+            Some(session) => {
+                let edge = claims.delegation_edge_id.as_ref().map(|id| id.as_str());
+                let standing = self
+                    .standing(zone, &application.id, session.as_str(), edge)
+                    .await?;
+                Some(standing)
+            }
+            None => None,
+        };
+        let scopes: Vec<String> = claims.scopes().map(str::to_owned).collect();
+        trail.event.requested_scopes.clone_from(&scopes);
+        debug_assert!(request.mandate_use == MandateUse::Resource);
         Ok(Party {
             application,
+            ends_by: Some(claims.exp),
+            standing,
+            scopes,
+            issuer: None,
+            shows_subject: false,
             subject: Some(subject),
+        })
+    }
+
+    /// The application that `mandate` was issued to, unless it is archived.
+    async fn live_application(&self, zone: &Zone, mandate: &Mandate) -> Result<Application> {
+        self.known_application(zone, &mandate.claims().client_id)
+            .await
+    }
+
+    async fn known_application(&self, zone: &Zone, id: &ApplicationId) -> Result<Application> {
+        self.store
+            .application(&zone.id, id.as_str())
+            .await?
+            .ok_or_else(|| {
+                invalid_grant(
+                    "the application that the token was issued to is archived",
+                    "application_archived",
+                )
+            })
+    }
+
+    async fn session_mandate(
+        &self,
+        zone: &Zone,
+        token: &Secret,
+        field: &str,
+        trail: &mut Trail,
+    ) -> Result<Mandate> {
+        let presented = self
+            .presented_mandate(zone, token, &[MandateUse::Session])
+            .await?;
+        presented.map_err(|rejected| {
+            let description = format!("{field}: {}", rejected.description);
+            let error = invalid_grant(&description, &rejected.reason);
+            self.failed(zone, None, error, trail)
         })
     }
 
@@ -118,40 +369,6 @@ impl Sts {
         }
     }
 
-    /// The session mandate `token`, or what is wrong with it.
-    async fn check_subject(&self, zone: &Zone, token: &Secret) -> Result<Result<Mandate>> {
-        let now = Moment::now();
-        let keys = keys::jwks(&self.store.keys(&zone.id).await?, now);
-        let keys = KeySet::from_jwks(&keys).map_err(Error::internal)?;
-        let expected = Expected {
-            issuer: &self.issuer,
-            zone: &zone.id,
-            uses: &[MandateUse::Session],
-        };
-        let subject = match verify(token.expose(), &keys, &expected, now.timestamp()) {
-            Ok(subject) => subject,
-            Err(refusal) => {
-                let description = format!("subject_token: {}", refusal.description());
-                return Ok(Err(invalid_grant(&description, refusal.reason().code())));
-            }
-        };
-        let claims = subject.claims();
-        let record = self
-            .store
-            .authority_record(&zone.id, claims.sid.as_str())
-            .await?;
-        if record.is_some_and(|record| {
-            record.application_id == claims.client_id && record.subject == claims.sub
-        }) {
-            Ok(Ok(subject))
-        } else {
-            Ok(Err(invalid_grant(
-                "subject_token: there is no record of its issue",
-                "record_not_found",
-            )))
-        }
-    }
-
     /// Counts a failed authentication; past the limit it is the limit that answers, and no more
     /// events are written.
     fn failed(
@@ -172,6 +389,10 @@ impl Sts {
     }
 }
 
+fn as_set(items: &[String]) -> BTreeSet<&str> {
+    items.iter().map(String::as_str).collect()
+}
+
 fn invalid_client(description: &str, basic: bool) -> Error {
     let error = Error::new(Code::INVALID_CLIENT, description);
     if basic {
@@ -188,7 +409,7 @@ fn invalid_grant(description: &str, reason: &str) -> Error {
     Error::new(Code::INVALID_GRANT, description).reason(reason)
 }
 
-fn too_many_failures(wait: std::time::Duration) -> Error {
+fn too_many_failures(wait: Duration) -> Error {
     Error::new(
         Code::RATE_LIMITED,
         "too many failed authentications; try again after Retry-After",

@@ -7,6 +7,7 @@ use std::{
 
 use authority::{
     decision::shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict, failure, own_reason},
+    delegation::Excess,
     mandate::MandateUse,
     policy::{
         EvalError, PolicyResult,
@@ -18,11 +19,16 @@ use authority::{
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{Trail, client::Party, request::Request};
+use super::{
+    Trail,
+    client::Party,
+    request::Request,
+    standing::{Standing, delegation_facts, session_facts},
+};
 use crate::{
     error::{Code, Error, Result},
     policy_sets::Loaded,
-    store::{PolicyInputRow, Zone},
+    store::{Application, DelegationRow, PolicyInputRow, SessionRow, Zone},
     sts::Sts,
 };
 
@@ -139,9 +145,10 @@ impl Sts {
         let id = Some(row.id.to_string());
         let resource = Resource::new(row.spec()).map_err(Error::internal)?;
         let lifecycle = request.mandate_use == MandateUse::Session;
-        if !lifecycle && !request.scopes.iter().all(|scope| resource.has_scope(scope)) {
+        if !lifecycle && !party.scopes.iter().all(|scope| resource.has_scope(scope)) {
             return Ok((id, None, Err(Skipped::ScopeMismatch)));
         }
+        let row_id = row.id.clone();
         // An exchange never widens: a session mandate is good for the resources that it names.
         let outside = |subject: &authority::mandate::Mandate| {
             !subject.claims().target.iter().any(|own| own == identifier)
@@ -153,13 +160,26 @@ impl Sts {
                 Err(Skipped::Denied("mandate_target_mismatch".to_owned())),
             ));
         }
+        // A session mandate is given to the application, whichever session it is bound to.
+        let standing = party.standing.as_ref().filter(|_| !lifecycle);
+        if let Some(Err(excess)) =
+            standing.map(|standing| standing.admit(&party.scopes, &row.identifier))
+        {
+            let reason = match excess {
+                Excess::Resource(_) => "resource_outside_delegation",
+                _ => "delegation_scope_exceeded",
+            };
+            return Ok((id, None, Err(Skipped::Denied(reason.to_owned()))));
+        }
         let input = PolicyInput::exchange(&Exchange {
             client_id: party.application.id.as_str(),
             zone_id: zone.id.as_str(),
             registration_method: &party.application.registration_method,
             resource: &resource,
-            requested_scopes: &request.scopes,
-            subject: party.subject.as_ref(),
+            requested_scopes: &party.scopes,
+            subject: party.subject.as_ref().filter(|_| party.shows_subject),
+            session: standing.map(Standing::session_facts),
+            delegation: standing.and_then(Standing::delegation_facts),
             now: crate::clock::Moment::now().timestamp(),
             trace_id: Some(&trail.event.request_id),
         });
@@ -187,12 +207,83 @@ impl Sts {
         };
         let outcome = if result.allows() {
             self.mints
-                .take((party.application.id.clone(), row.id))
+                .take((party.application.id.clone(), row_id))
                 .map_err(Skipped::Limited)
         } else {
             Err(Skipped::Denied(own_reason(&result).to_owned()))
         };
         Ok((id, Some(result), outcome))
+    }
+
+    /// Whether the policy would let `issuer` mint what `edge` passes on, on each of its resources: as
+    /// itself, or in a session with the labels of the source or of the target, which are the
+    /// application's to give.
+    pub(crate) async fn check_root_delegation(
+        &self,
+        zone: &Zone,
+        issuer: &Application,
+        source: &SessionRow,
+        target: &SessionRow,
+        edge: &DelegationRow,
+    ) -> Result<()> {
+        let policy = self.active_policy(zone).await?;
+        let own = DelegationRow {
+            receiver_application_id: issuer.id.clone(),
+            ..edge.clone()
+        };
+        let constraints = Value::Object(own.constraints.clone()).to_string();
+        for identifier in &edge.resources {
+            let row = self
+                .store
+                .resource_by_identifier(&zone.id, identifier)
+                .await?
+                .ok_or_else(|| Error::internal("a resource is gone"))?;
+            let resource = Resource::new(row.spec()).map_err(Error::internal)?;
+            let scopes: Vec<String> = edge
+                .scopes
+                .iter()
+                .filter(|scope| resource.has_scope(scope))
+                .cloned()
+                .collect();
+            let mut reason = Reason::NoActivePolicySet.code().to_owned();
+            let mut allowed = false;
+            for labels in [None, Some(&source.labels), Some(&target.labels)] {
+                let input = PolicyInput::exchange(&Exchange {
+                    client_id: issuer.id.as_str(),
+                    zone_id: zone.id.as_str(),
+                    registration_method: &issuer.registration_method,
+                    resource: &resource,
+                    requested_scopes: &scopes,
+                    subject: None,
+                    session: labels.map(|labels| session_facts(target, labels)),
+                    delegation: labels.map(|_| {
+                        delegation_facts(&own, issuer.id.as_str(), &own.path, &constraints)
+                    }),
+                    now: crate::clock::Moment::now().timestamp(),
+                    trace_id: None,
+                });
+                match policy
+                    .as_ref()
+                    .map(|policy| self.evaluate(zone, policy, &input))
+                {
+                    Some(Ok(result)) if result.allows() => {
+                        allowed = true;
+                        break;
+                    }
+                    Some(Ok(result)) => reason = own_reason(&result).to_owned(),
+                    Some(Err(error)) => reason = failure(&error).code().to_owned(),
+                    None => {}
+                }
+            }
+            if !allowed {
+                return Err(Error::new(
+                    Code::DELEGATION_EXCEEDS_POLICY,
+                    format!("the policy would not let the issuer mint this on {identifier} itself ({reason})"),
+                )
+                .reason(reason));
+            }
+        }
+        Ok(())
     }
 
     fn evaluate(

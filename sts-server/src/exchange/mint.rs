@@ -2,13 +2,14 @@
 
 use authority::{
     ids::AuthorityRecordId,
-    mandate::{Claims, MAX_TOKEN_BYTES, MandateUse, SubjectType, sign},
+    mandate::{Actor, Claims, MAX_TOKEN_BYTES, MandateUse, SubjectType, sign},
 };
 
 use super::{
     Response,
     client::Party,
     request::{ACCESS_TOKEN, Request},
+    standing::{Standing, denied},
 };
 use crate::{
     clock::Moment,
@@ -36,36 +37,65 @@ impl Sts {
         let iat = Moment::now().timestamp();
         let sid = AuthorityRecordId::from(entropy::id());
         let presented = party.subject.as_ref().map(|subject| subject.claims());
-        let scope = request.scopes.join(" ");
+        let scope = party.scopes.join(" ");
+        let standing = party.standing.as_ref();
+        let session = standing.map(|standing| &standing.session);
+        // Binding a session mandate to a session passes nothing on.
+        let edge = standing.and_then(Standing::edge);
+        let chain = standing.map(Standing::chain).unwrap_or_default();
+        let path = standing.map(Standing::path).unwrap_or_default();
+        let limits = [
+            Some(iat.plus(ttl_seconds)),
+            party.ends_by,
+            standing.and_then(|standing| standing.mandate_end(iat)),
+        ];
+        let exp = limits.into_iter().flatten().min().unwrap_or(iat);
+        if exp <= iat {
+            return Err(denied(
+                "delegation_inactive",
+                "what the mandate would rest on is ending",
+            ));
+        }
+        let root_id = presented
+            .map(|claims| claims.root_sid.clone())
+            .or_else(|| standing.and_then(|standing| standing.root_id.clone()));
         let claims = Claims {
             iss: self.issuer.clone(),
-            sub: party.application.id.to_string(),
+            sub: match (standing, presented) {
+                (Some(standing), _) => standing.subject.clone(),
+                (None, Some(presented)) => presented.sub.clone(),
+                (None, None) => party.application.id.to_string(),
+            },
             aud: match request.mandate_use {
                 MandateUse::Session | MandateUse::Gateway => vec![self.issuer.clone()],
                 MandateUse::Resource => granted.clone(),
             },
-            exp: iat.plus(ttl_seconds),
+            exp,
             iat,
             nbf: None,
             jti: entropy::id(),
             zone_id: zone.id.clone(),
             client_id: party.application.id.clone(),
-            root_sid: presented.map_or_else(|| sid.clone(), |claims| claims.root_sid.clone()),
+            root_sid: root_id.unwrap_or_else(|| sid.clone()),
             sid,
             mandate_use: request.mandate_use,
             sub_type: SubjectType::Application,
             scope: Some(scope.clone()),
             target: granted.clone(),
-            agent_session_id: None,
-            session_path: Vec::new(),
-            labels: Vec::new(),
-            delegation_edge_id: None,
-            source_session_id: None,
-            target_session_id: None,
-            delegation_path: Vec::new(),
-            delegation_chain: Vec::new(),
-            hop_count: None,
-            act: None,
+            agent_session_id: session.map(|session| session.id.clone()),
+            session_path: session
+                .map(|session| session.path.iter().map(|id| id.as_str().into()).collect())
+                .unwrap_or_default(),
+            labels: session
+                .map(|session| session.labels.clone())
+                .unwrap_or_default(),
+            delegation_edge_id: edge.map(|edge| edge.id.clone()),
+            source_session_id: edge.map(|edge| edge.source_session_id.clone()),
+            target_session_id: edge.map(|edge| edge.target_session_id.clone()),
+            delegation_path: path.iter().map(|id| id.as_str().into()).collect(),
+            hop_count: edge.and_then(|_| u32::try_from(path.len()).ok()),
+            act: Actor::of_chain(&chain),
+            delegation_chain: chain,
             once: false,
         };
         let (kid, key) = self.signer(&zone.id).await?;
@@ -93,7 +123,7 @@ impl Sts {
             access_token,
             issued_token_type: ACCESS_TOKEN,
             token_type: "Bearer",
-            expires_in: ttl_seconds,
+            expires_in: claims.exp.seconds().saturating_sub(claims.iat.seconds()),
             scope,
             target_resources: granted,
         };

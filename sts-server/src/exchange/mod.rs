@@ -5,13 +5,14 @@ mod client;
 mod decide;
 mod mint;
 mod request;
+mod standing;
 
 use std::time::Instant;
 
 use serde::Serialize;
 
 pub(crate) use self::request::GRANT_TYPE;
-use self::{client::Party, mint::Minted, request::Request};
+use self::{client::Party, mint::Minted, request::Request, standing::denied};
 use crate::{
     clock::Moment,
     entropy,
@@ -62,6 +63,8 @@ impl Trail {
                 .as_ref()
                 .map(|id| id.chars().take(128).collect()),
             sub: None,
+            agent_session_id: None,
+            delegation_path: Vec::new(),
             sid: None,
             root_sid: None,
             jti: None,
@@ -80,12 +83,12 @@ impl Trail {
     }
 
     /// Writes it down, as a part of `change`.
-    async fn end(self, change: &mut Change) -> Result<()> {
+    async fn end(&self, change: &mut Change) -> Result<()> {
         let latency_us = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
         let event = AuditEvent {
             latency_us,
             occurred_at: Moment::now(),
-            ..self.event
+            ..self.event.clone()
         };
         change.insert_audit_event(&event).await?;
         for input in &self.inputs {
@@ -129,13 +132,14 @@ impl Sts {
             Error::invalid("zone_id: no zone has this id or slug").reason(Code::ZONE_NOT_FOUND.0)
         })?;
         let mut trail = Trail::begin(started, &zone, &request, request_id);
-        match self.grant(&zone, &request, &mut trail).await {
-            Ok((party, minted)) => self.record_mint(&zone, &party, minted, trail).await,
-            Err(error) => {
-                self.record_denial(&error, trail).await?;
-                Err(error)
-            }
+        let outcome = match self.grant(&zone, &request, &mut trail).await {
+            Ok((party, minted)) => self.record_mint(&zone, &party, minted, &mut trail).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &outcome {
+            self.record_denial(error, trail).await?;
         }
+        outcome
     }
 
     async fn grant(
@@ -146,7 +150,10 @@ impl Sts {
     ) -> Result<(Party, Minted)> {
         let party = self.authenticate(zone, request, trail).await?;
         trail.event.client_id = Some(party.application.id.to_string());
-        trail.event.sub = Some(party.application.id.to_string());
+        if let Some(standing) = &party.standing {
+            trail.event.agent_session_id = Some(standing.session.id.to_string());
+            trail.event.delegation_path = standing.path().to_vec();
+        }
         let ttl_seconds = request.ttl_seconds()?;
         let granted = self.decide(zone, &party, request, trail).await?;
         let minted = self
@@ -161,14 +168,9 @@ impl Sts {
         zone: &Zone,
         party: &Party,
         minted: Minted,
-        mut trail: Trail,
+        trail: &mut Trail,
     ) -> Result<Response> {
         let Minted { record, response } = minted;
-        let event = &mut trail.event;
-        event.decision = "allow";
-        event.sid = Some(record.id.to_string());
-        event.root_sid = Some(record.root_id.to_string());
-        event.jti = Some(record.jti.clone());
         let mut change = self.store.begin().await?;
         if !change.still_stands(zone, &party.application).await? {
             return Err(Error::new(
@@ -177,6 +179,23 @@ impl Sts {
             )
             .retry_after(std::time::Duration::from_secs(1)));
         }
+        if let Some(standing) = &party.standing {
+            if !standing.still_stands(&mut change).await? {
+                return Err(denied(
+                    "authority_withdrawn",
+                    "the session or the delegation was suspended, ended or revoked during this exchange",
+                ));
+            }
+            if let (Some(issuer), Some(edge)) = (&party.issuer, standing.edge()) {
+                self.insert_checked(&mut change, zone, issuer, edge).await?;
+            }
+        }
+        let event = &mut trail.event;
+        event.decision = "allow";
+        event.sub = Some(record.subject.clone());
+        event.sid = Some(record.id.to_string());
+        event.root_sid = Some(record.root_id.to_string());
+        event.jti = Some(record.jti.clone());
         change.insert_authority_record(&record).await?;
         trail.end(&mut change).await?;
         change.commit().await?;

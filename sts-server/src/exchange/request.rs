@@ -50,15 +50,8 @@ const FIELDS: [&str; 21] = [
     "audience",
     "request_method",
 ];
-const NOT_SERVED: [&str; 4] = [
-    "session_id",
-    "agent_session_id",
-    "delegation_edge_id",
-    "approval_id",
-];
-const NEVER_SERVED: [&str; 6] = [
-    "actor_token",
-    "actor_token_type",
+const NOT_SERVED: [&str; 2] = ["session_id", "approval_id"];
+const NEVER_SERVED: [&str; 4] = [
     "client_assertion",
     "client_assertion_type",
     "audience",
@@ -71,6 +64,8 @@ pub(super) struct Client {
     pub(super) secret: Option<Secret>,
     /// With HTTP Basic, which a refusal must answer in kind.
     pub(super) basic: bool,
+    /// A gateway's token, by which it asks in the name of whoever presented a mandate to it.
+    pub(super) gateway: Option<Secret>,
 }
 
 /// A well-formed request for a mandate.
@@ -83,6 +78,12 @@ pub(super) struct Request {
     pub(super) scopes: Vec<String>,
     pub(super) ttl_seconds: Option<u64>,
     pub(super) subject_token: Option<Secret>,
+    /// The session mandate of whom the subject delegates to.
+    pub(super) actor_token: Option<Secret>,
+    /// The governed session to act in.
+    pub(super) agent_session_id: Option<String>,
+    /// The delegation to act under.
+    pub(super) delegation_edge_id: Option<String>,
     pub(super) mandate_use: MandateUse,
 }
 
@@ -109,15 +110,52 @@ impl Request {
             .any(|field| form.single.contains_key(*field))
         {
             return Err(Error::invalid(
-                "sessions and delegations are not available in this version",
+                "session_id and approval_id are not available in this version; a governed session is named by agent_session_id",
             ));
         }
         let zone = form.required("zone_id")?;
         let client = client(&mut form, authorization)?;
-        let subject_token = subject_token(&mut form)?;
+        let subject_token = token(&mut form, "subject_token")?;
+        let actor_token = token(&mut form, "actor_token")?;
+        let agent_session_id = form.take("agent_session_id");
+        let delegation_edge_id = form.take("delegation_edge_id");
+        if delegation_edge_id.is_some() && agent_session_id.is_none() && subject_token.is_none() {
+            return Err(Error::invalid(
+                "delegation_edge_id: only with the agent_session_id of the session that was delegated to",
+            ));
+        }
+        if actor_token.is_some()
+            && (subject_token.is_none()
+                || agent_session_id.is_some()
+                || delegation_edge_id.is_some())
+        {
+            return Err(Error::invalid(
+                "actor_token: only with a subject_token, and without agent_session_id and delegation_edge_id: \
+                 the two tokens name their sessions",
+            ));
+        }
         let resources = form.resources()?;
-        let scopes = scopes(&form.required("scope")?)?;
         let requested = form.take("requested_token_type");
+        let scopes = match &client.gateway {
+            Some(_) => {
+                let plain = subject_token.is_some()
+                    && actor_token.is_none()
+                    && agent_session_id.is_none()
+                    && delegation_edge_id.is_none()
+                    && client.id.is_none()
+                    && resources.len() == 1
+                    && requested.as_deref() == Some(RESOURCE_MANDATE)
+                    && form.take("scope").is_none();
+                if !plain {
+                    return Err(Error::invalid(format!(
+                        "a gateway sends subject_token, one resource and requested_token_type={RESOURCE_MANDATE}, \
+                         and no scope, client or session"
+                    )));
+                }
+                Vec::new()
+            }
+            None => scopes(&form.required("scope")?)?,
+        };
         let mandate_use = if scopes.iter().any(|scope| scope == LIFECYCLE_SCOPE) {
             if scopes.len() > 1 {
                 return Err(Error::new(
@@ -128,13 +166,14 @@ impl Request {
                 ));
             }
             if subject_token.is_some()
+                || delegation_edge_id.is_some()
                 || requested
                     .as_deref()
                     .is_some_and(|requested| requested != ACCESS_TOKEN)
             {
                 return Err(Error::invalid(format!(
                     "{LIFECYCLE_SCOPE} is granted on client authentication alone, as a session mandate: \
-                     leave out subject_token and requested_token_type"
+                     leave out subject_token, delegation_edge_id and requested_token_type"
                 )));
             }
             MandateUse::Session
@@ -160,6 +199,9 @@ impl Request {
             scopes,
             ttl_seconds,
             subject_token,
+            actor_token,
+            agent_session_id,
+            delegation_edge_id,
             mandate_use,
         })
     }
@@ -263,16 +305,13 @@ fn ttl_seconds(text: &str) -> Result<u64> {
         .ok_or_else(|| Error::invalid("ttl_seconds: expected a whole number of seconds, 1 or more"))
 }
 
-fn subject_token(form: &mut Form) -> Result<Option<Secret>> {
-    match (form.take("subject_token"), form.take("subject_token_type")) {
+fn token(form: &mut Form, field: &str) -> Result<Option<Secret>> {
+    let kind = format!("{field}_type");
+    match (form.take(field), form.take(&kind)) {
         (None, None) => Ok(None),
-        (Some(token), Some(kind)) if kind == ACCESS_TOKEN => Ok(Some(Secret::new(token))),
-        (Some(_), Some(_)) => Err(Error::invalid(format!(
-            "subject_token_type: expected {ACCESS_TOKEN}"
-        ))),
-        _ => Err(Error::invalid(
-            "subject_token and subject_token_type go together",
-        )),
+        (Some(token), Some(given)) if given == ACCESS_TOKEN => Ok(Some(Secret::new(token))),
+        (Some(_), Some(_)) => Err(Error::invalid(format!("{kind}: expected {ACCESS_TOKEN}"))),
+        _ => Err(Error::invalid(format!("{field} and {kind} go together"))),
     }
 }
 
@@ -291,14 +330,28 @@ fn client(form: &mut Form, authorization: Option<&str>) -> Result<Client> {
             id,
             secret,
             basic: false,
+            gateway: None,
         });
     };
     let malformed = || {
         Error::invalid(
-            "Authorization: expected Basic with base64 of client id, colon, client secret",
+            "Authorization: expected Basic with base64 of client id, colon, client secret, or a gateway's Bearer token",
         )
     };
     let (scheme, encoded) = authorization.split_once(' ').ok_or_else(malformed)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        if id.is_some() || secret.is_some() {
+            return Err(Error::invalid(
+                "Authorization: a Bearer token is a gateway's, which sends no application_id and no client_secret",
+            ));
+        }
+        return Ok(Client {
+            id: None,
+            secret: None,
+            basic: false,
+            gateway: Some(Secret::new(encoded.trim().to_owned())),
+        });
+    }
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(malformed());
     }
@@ -327,6 +380,7 @@ fn client(form: &mut Form, authorization: Option<&str>) -> Result<Client> {
         id: Some(basic_id),
         secret: Some(Secret::new(form_decoded(basic_secret))),
         basic: true,
+        gateway: None,
     })
 }
 

@@ -168,18 +168,23 @@ impl FromRequestParts<Arc<Sts>> for Paged {
             cursor: Option<String>,
         }
         let PageQuery { limit, cursor } = query(parts, sts).await?;
-        let limit = limit.unwrap_or(DEFAULT_PAGE);
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}")));
-        }
-        let after = cursor.unwrap_or_default();
-        if !after.is_empty() && Uuid::try_parse(&after).is_err() {
-            return Err(Error::invalid(
-                "cursor: expected the next_cursor of the page before",
-            ));
-        }
-        Ok(Self(PageRequest { limit, after }))
+        page(limit, cursor).map(Self)
     }
+}
+
+/// The part of a list that `limit` and `cursor` ask for.
+pub(super) fn page(limit: Option<u16>, cursor: Option<String>) -> Result<PageRequest, Error> {
+    let limit = limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}")));
+    }
+    let after = cursor.unwrap_or_default();
+    if !after.is_empty() && Uuid::try_parse(&after).is_err() {
+        return Err(Error::invalid(
+            "cursor: expected the next_cursor of the page before",
+        ));
+    }
+    Ok(PageRequest { limit, after })
 }
 
 /// The query of a request.

@@ -2,6 +2,7 @@
 
 mod applications;
 mod bearer;
+mod delegations;
 mod discovery;
 mod edge;
 mod extract;
@@ -11,6 +12,7 @@ mod operations;
 mod policies;
 mod policy_sets;
 mod resources;
+mod sessions;
 mod token;
 mod unread;
 mod zones;
@@ -21,7 +23,7 @@ use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::{delete, get, patch, post},
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -120,6 +122,7 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
         .route("/.well-known/jwks.json", get(discovery::jwks))
         .route("/v1/zones/{z}/gateway/bundle", get(gateways::bundle))
         .route("/v1/zones/{z}/gateway/shadow", post(gateways::shadow))
+        .merge(governed())
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))
         .route("/metrics", get(operations::metrics))
@@ -131,6 +134,54 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
         .layer(from_fn(unread::drain))
         .layer(from_fn_with_state(Arc::clone(&sts), edge::edge))
         .with_state(sts)
+}
+
+/// What an application with a session mandate, or an administrator, does with sessions.
+fn governed() -> Router<Arc<Sts>> {
+    Router::new()
+        .route(
+            "/zones/{z}/agents",
+            get(sessions::list).post(sessions::start),
+        )
+        .route(
+            "/zones/{z}/agents/{id}",
+            get(sessions::show).delete(sessions::terminate),
+        )
+        .route("/zones/{z}/agents/{id}/children", get(sessions::children))
+        .route(
+            "/zones/{z}/agents/{id}/effective-authority",
+            get(sessions::effective_authority),
+        )
+        .route("/zones/{z}/agents/{id}/suspend", patch(sessions::suspend))
+        .route("/zones/{z}/agents/{id}/resume", patch(sessions::resume))
+        .route(
+            "/zones/{z}/agents/{id}/heartbeat",
+            post(sessions::heartbeat),
+        )
+        .route("/zones/{z}/agents/{id}/lease", post(sessions::lease))
+        .route("/zones/{z}/delegations", post(delegations::create))
+        .route("/zones/{z}/delegations/active", get(delegations::active))
+        .route(
+            "/zones/{z}/delegations/inbound/{id}",
+            get(delegations::inbound),
+        )
+        .route(
+            "/zones/{z}/delegations/inbound/{id}/{edge}",
+            get(delegations::inbound_one),
+        )
+        .route(
+            "/zones/{z}/delegations/outbound/{id}",
+            get(delegations::outbound),
+        )
+        .route("/zones/{z}/delegations/{id}", get(delegations::show))
+        .route(
+            "/zones/{z}/delegations/{id}/impact",
+            get(delegations::impact),
+        )
+        .route(
+            "/zones/{z}/delegations/{id}/revoke",
+            patch(delegations::revoke),
+        )
 }
 
 async fn not_found() -> Error {

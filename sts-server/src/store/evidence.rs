@@ -73,6 +73,10 @@ pub(crate) struct AuditEvent {
     pub(crate) client_id: Option<String>,
     /// `sub` of the mandate.
     pub(crate) sub: Option<String>,
+    /// The governed session that asked.
+    pub(crate) agent_session_id: Option<String>,
+    /// The delegations that it asked under, from the first.
+    pub(crate) delegation_path: Vec<String>,
     /// `sid` of the mandate.
     pub(crate) sid: Option<String>,
     /// `root_sid` of the mandate.
@@ -158,8 +162,8 @@ impl Change {
         let sql = "INSERT INTO audit_events (id, zone_id, event_type, request_id, decision, reason,
                    evaluation_status, policy_set_id, policy_set_version_id, manifest_sha256,
                    determining_policies, diagnostics, client_id, sub, sid, root_sid, jti, mandate_use,
-                   requested_scopes, resources, latency_us, occurred_at)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   requested_scopes, resources, latency_us, occurred_at, agent_session_id, delegation_path)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(sql)
             .bind(&row.id)
             .bind(row.zone_id.as_str())
@@ -183,6 +187,8 @@ impl Change {
             .bind(sqlx::types::Json(&row.resources))
             .bind(row.latency_us)
             .bind(row.occurred_at)
+            .bind(&row.agent_session_id)
+            .bind(sqlx::types::Json(&row.delegation_path))
             .execute(&mut *self.0)
             .await?;
         Ok(())

@@ -4,13 +4,16 @@
 mod activations;
 mod applications;
 mod bundle;
+mod delegations;
 mod evidence;
 mod gateways;
 mod keys;
 mod policies;
 mod policy_inputs;
 mod policy_sets;
+mod receipts;
 mod resources;
+mod sessions;
 mod shadows;
 #[cfg(test)]
 mod tests;
@@ -28,13 +31,16 @@ pub(crate) use self::{
     activations::ActivationRow,
     applications::Application,
     bundle::BundleRows,
+    delegations::{DelegationRow, End},
     evidence::{AuditEvent, AuthorityRecord},
     gateways::Gateway,
     keys::KeyRow,
     policies::{Policy, PolicyVersion},
     policy_inputs::{KEPT_INPUTS, PolicyInputRow, RecordedInput},
     policy_sets::{ManifestEntry, PolicySet, PolicySetVersion},
+    receipts::{Receipt, ReceiptKey},
     resources::ResourceRow,
+    sessions::{SessionFilter, SessionRow, SessionState},
     shadows::{DisagreementRow, ShadowRun},
     zones::Zone,
 };

@@ -184,7 +184,13 @@ fn each_mistake_has_its_own_answer() {
             "invalid_request",
             None,
         ),
-        (&[("agent_session_id", "x")], 400, "invalid_request", None),
+        (
+            &[("agent_session_id", "x")],
+            403,
+            "access_denied",
+            Some("session_inactive"),
+        ),
+        (&[("delegation_edge_id", "x")], 400, "invalid_request", None),
         (&[("actor_token", "x")], 400, "invalid_request", None),
     ] {
         let reply = demo.exchange(changes);

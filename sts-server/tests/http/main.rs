@@ -11,7 +11,9 @@
 mod admin;
 mod bundle;
 mod decision;
+mod delegations;
 mod exchange;
+mod governed;
 mod keys;
 mod lifecycle;
 mod limits;

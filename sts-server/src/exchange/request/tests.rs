@@ -35,7 +35,8 @@ fn what_has_the_wrong_form_is_refused_with_the_code_for_it() {
         ("resource=r&scope=a&ttl_seconds=0", "invalid_request"),
         ("resource=r&scope=a&ttl_seconds=-1", "invalid_request"),
         ("resource=r&scope=a&actor_token=x", "invalid_request"),
-        ("resource=r&scope=a&agent_session_id=x", "invalid_request"),
+        ("resource=r&scope=a&delegation_edge_id=x", "invalid_request"),
+        ("resource=r&scope=a&approval_id=x", "invalid_request"),
         ("resource=r&scope=a&subject_token=x", "invalid_request"),
         (
             "resource=r&scope=a&subject_token=x&subject_token_type=y",

@@ -1,0 +1,74 @@
+//! Writes down that sessions are over. They are from the moment their time is up, whether it is
+//! written or not; what depends on the writing is the count of live ones and that lists stay short.
+
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::{clock::Moment, error::Result, sts::Sts};
+
+/// How long a service may be without a holder before it ends.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Most tasks that one change ends, so that it keeps nobody waiting.
+const BATCH: u32 = 1_000;
+/// Shortest rest between two looks.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
+/// Longest: how late a clock that was set back is noticed.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// Wakes whoever sweeps when something is to end earlier than was known.
+#[derive(Default)]
+pub(crate) struct Sweeper(Notify);
+
+impl Sweeper {
+    /// Something ends at some time.
+    pub(crate) fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Sts {
+    /// Ends what is over, when it is, until the server closes.
+    pub(crate) async fn keep_sessions(&self) {
+        loop {
+            let rest = match self.sweep_sessions().await {
+                Ok(rest) => rest,
+                Err(error) => {
+                    tracing::warn!(%error, "sessions could not be swept");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.closed() => return,
+                () = tokio::time::sleep(SHORTEST_REST) => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.closed() => return,
+                () = tokio::time::sleep(rest) => {}
+                () = self.sweeper.0.notified() => {}
+            }
+        }
+    }
+
+    /// How long there is nothing to do after that.
+    async fn sweep_sessions(&self) -> Result<Duration> {
+        let now = Moment::now();
+        let due = |end: Option<Moment>| end.is_some_and(|end| end <= now);
+        if due(self.store.next_session_end(PATIENCE).await?) {
+            let mut change = self.store.begin().await?;
+            let mut ended = change.expire_tasks(now, BATCH).await?;
+            if let Some(service) = change.abandoned_service(now.minus(PATIENCE), now).await? {
+                ended += change
+                    .end_subtree(&service, "expired", "lease", now)
+                    .await?;
+            }
+            change.commit().await?;
+            tracing::debug!(ended, "sessions ended");
+            return Ok(Duration::ZERO);
+        }
+        let next = self.store.next_session_end(PATIENCE).await?;
+        Ok(next.map_or(LONGEST_REST, |end| end.since(now).min(LONGEST_REST)))
+    }
+}
