@@ -40,9 +40,11 @@ fn a_subset_in_everything_is_passed_on() {
     assert_eq!(child().narrow(&unbounded, Step::Delegated), Ok(()));
 }
 
+type Change = fn(&mut Bounds);
+
 #[test]
 fn more_in_anything_is_refused() {
-    let changes: [(fn(&mut Bounds), Excess); 8] = [
+    let changes: [(Change, Excess); 8] = [
         (
             |b| b.scopes.extend(set(&["admin"])),
             Excess::Scope("admin".to_owned()),

@@ -18,6 +18,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod policies;
+mod sessions;
 mod shadow;
 mod simulate;
 mod world;
