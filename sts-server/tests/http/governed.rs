@@ -1,6 +1,8 @@
 //! A zone with governed sessions: an application that owns a resource and whose sessions use it by their
 //! roles, and another application beside it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::world::{ACCESS_TOKEN, Demo, Reply, World, Zone};
@@ -33,7 +35,9 @@ grants := {{
 
 impl World {
     pub(crate) fn governed(&self) -> Governed<'_> {
-        let zone: Zone<'_> = self.zone("governed");
+        static ZONES: AtomicU32 = AtomicU32::new(0);
+        let number = ZONES.fetch_add(1, Ordering::Relaxed);
+        let zone: Zone<'_> = self.zone(&format!("governed-{number}"));
         let (agent, secret) = zone.application("agent");
         let (peer, peer_secret) = zone.application("peer");
         for identifier in ["resource://demo", "resource://other"] {

@@ -17,6 +17,7 @@ mod governed;
 mod keys;
 mod lifecycle;
 mod limits;
+mod narrowing;
 mod policies;
 mod sessions;
 mod shadow;
