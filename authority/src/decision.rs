@@ -17,7 +17,7 @@ use crate::{
         input::{Call, PolicyInput},
     },
     refusal::{Reason, Refusal},
-    resource::{Operation, OperationEnforcement, Resource},
+    resource::{Forward, Operation, OperationEnforcement, Resource},
     snapshot::Snapshot,
     time::Timestamp,
 };
@@ -77,12 +77,24 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Permit {
     mandate: Arc<Mandate>,
+    identifier: String,
+    forward: Option<Forward>,
 }
 
 impl Permit {
     /// The mandate under which the request passes.
     pub fn mandate(&self) -> &Mandate {
         &self.mandate
+    }
+
+    /// The resource that is called.
+    pub fn resource(&self) -> &str {
+        &self.identifier
+    }
+
+    /// What the resource wants the upstream to see in `Authorization`.
+    pub fn forward(&self) -> Option<Forward> {
+        self.forward
     }
 }
 
@@ -139,9 +151,10 @@ pub fn identify(
         return Err(Reason::ApplicationArchived.into());
     }
     // Only those who may call something learn which resources there are.
-    if !snapshot.resources.contains_key(&identifier) {
-        return Err(Reason::ResourceUnknown.into());
-    }
+    let resource = snapshot
+        .resources
+        .get(&identifier)
+        .ok_or(Reason::ResourceUnknown)?;
     let addressed = match claims.mandate_use {
         MandateUse::Gateway => {
             claims.aud.contains(&snapshot.issuer) && claims.target.contains(&identifier)
@@ -151,6 +164,10 @@ pub fn identify(
     };
     if !addressed {
         return Err(Reason::AudienceMismatch.into());
+    }
+    let required = &resource.spec().require_chain_contains;
+    if !required.iter().all(|id| claims.chain_contains(id)) {
+        return Err(Reason::ChainMismatch.into());
     }
     Ok(IdentifiedCall {
         mandate,
@@ -185,6 +202,7 @@ pub fn authorise(
         Ok(covered) => covered,
         Err(refusal) => return (Err(refusal), None),
     };
+    let forward = resource.spec().forward;
     let input = PolicyInput::call(&Call {
         mandate: &call.mandate,
         resource,
@@ -200,12 +218,13 @@ pub fn authorise(
     let shadow = shadow
         .as_mut()
         .map(|(_, evaluator)| compare(evaluator, &input, evaluated.as_ref(), request, &call));
-    (outcome(evaluated, call), shadow)
+    (outcome(evaluated, call, forward), shadow)
 }
 
 fn outcome(
     evaluated: Option<Result<PolicyResult, EvalError>>,
     call: IdentifiedCall,
+    forward: Option<Forward>,
 ) -> Result<Permit, Refusal> {
     let result = evaluated
         .ok_or(Reason::NoActivePolicySet)?
@@ -221,6 +240,8 @@ fn outcome(
     }
     Ok(Permit {
         mandate: call.mandate,
+        identifier: call.identifier,
+        forward,
     })
 }
 

@@ -55,6 +55,8 @@ pub enum Reason {
     ApplicationArchived,
     /// The routing header names no resource of the zone.
     ResourceUnknown,
+    /// An application that the resource requires is not in the chain of delegation.
+    ChainMismatch,
     /// No operation of the resource covers method and path.
     OperationNotPermitted,
     /// The operation's scope is not among the mandate's.
@@ -67,6 +69,12 @@ pub enum Reason {
     PolicyEvalFailed,
     /// The policy says no, with its own reason.
     PolicyDenied(String),
+    /// A mandate for a single use that was used.
+    TokenReplayed,
+    /// No more mandates for a single use can be remembered.
+    ReplaySetFull,
+    /// The STS cannot be asked for a resource mandate.
+    ExchangeUnavailable,
     /// What the gateway knows is too old to decide on.
     StaleState,
     /// The gateway has not received keys and policy yet.
@@ -226,6 +234,12 @@ impl Reason {
                 "access_denied",
                 "the zone has no such resource",
             ),
+            R::ChainMismatch => Face(
+                "chain_mismatch",
+                403,
+                "access_denied",
+                "an application that the resource requires is not in the chain of delegation",
+            ),
             R::OperationNotPermitted => Face(
                 "operation_not_permitted",
                 403,
@@ -261,6 +275,24 @@ impl Reason {
                 403,
                 "access_denied",
                 "the policy denies this request",
+            ),
+            R::TokenReplayed => Face(
+                "token_replayed",
+                401,
+                "invalid_token",
+                "the mandate was good for one request and has been used",
+            ),
+            R::ReplaySetFull => Face(
+                "replay_set_full",
+                503,
+                "temporarily_unavailable",
+                "the gateway cannot remember more mandates for a single use",
+            ),
+            R::ExchangeUnavailable => Face(
+                "exchange_unavailable",
+                503,
+                "temporarily_unavailable",
+                "the STS could not be asked for the resource mandate that the upstream needs",
             ),
             R::StaleState => Face(
                 "stale_state",
@@ -314,12 +346,16 @@ impl Reason {
             R::ApplicationArchived,
             R::ResourceUnknown,
             R::AudienceMismatch,
+            R::ChainMismatch,
             R::OperationNotPermitted,
             R::ScopeMissing,
             R::NoActivePolicySet,
             R::PolicyUndefined,
             R::PolicyEvalFailed,
             R::PolicyDenied("policy_denied".to_owned()),
+            R::TokenReplayed,
+            R::ReplaySetFull,
+            R::ExchangeUnavailable,
         ]
     }
 

@@ -4,7 +4,11 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::ResourceId, mandate::LIFECYCLE_SCOPE, path::NormalPath};
+use crate::{
+    ids::{ApplicationId, ResourceId},
+    mandate::LIFECYCLE_SCOPE,
+    path::NormalPath,
+};
 
 /// Most scopes of a resource.
 pub const MAX_SCOPES: usize = 64;
@@ -12,6 +16,8 @@ pub const MAX_SCOPES: usize = 64;
 pub const MAX_SCOPE_CHARS: usize = 200;
 /// Longest identifier, in characters.
 pub const MAX_IDENTIFIER_CHARS: usize = 512;
+/// Most applications that a chain may be required to contain.
+pub const MAX_CHAIN_APPLICATIONS: usize = 16;
 /// Most operations of a resource.
 pub const MAX_OPERATIONS: usize = 256;
 
@@ -40,6 +46,19 @@ pub enum OperationEnforcement {
     TransportUniform,
 }
 
+/// What the upstream sees in `Authorization`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forward {
+    /// Nothing.
+    #[default]
+    None,
+    /// The mandate that the client sent.
+    Mandate,
+    /// A mandate of its own, for `use=resource`: addressed to the resource alone.
+    ResourceMandate,
+}
+
 /// A resource as it is written down and carried in a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceSpec {
@@ -55,6 +74,15 @@ pub struct ResourceSpec {
     /// What happens outside them.
     #[serde(default)]
     pub operation_enforcement: OperationEnforcement,
+    /// Whether a mandate for it is good for one request only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_use: bool,
+    /// Applications that must all be in the chain of delegation of whoever calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require_chain_contains: Vec<ApplicationId>,
+    /// What the upstream sees in `Authorization`, if it is not what the gateway's configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Forward>,
 }
 
 /// Why a resource is not acceptable.
@@ -79,6 +107,11 @@ pub enum ResourceError {
     /// The same scope twice.
     #[error("the scope {0:?} is listed twice")]
     DuplicateScope(String),
+    /// A chain that is required to contain what is no application.
+    #[error(
+        "require_chain_contains: expected at most {MAX_CHAIN_APPLICATIONS} application ids, each once"
+    )]
+    Chain,
     /// Too many operations.
     #[error("a resource has at most {MAX_OPERATIONS} operations, this one has {0}")]
     OperationCount(usize),
@@ -200,6 +233,7 @@ impl Resource {
         if spec.operations.len() > MAX_OPERATIONS {
             return Err(ResourceError::OperationCount(spec.operations.len()));
         }
+        check_chain(&spec.require_chain_contains)?;
         let mut shapes = HashSet::new();
         let mut patterns = Vec::with_capacity(spec.operations.len());
         for operation in &spec.operations {
@@ -278,6 +312,21 @@ fn check_identifier(identifier: &str) -> Result<(), ResourceError> {
     }
 }
 
+fn check_chain(applications: &[ApplicationId]) -> Result<(), ResourceError> {
+    let is_id = |id: &ApplicationId| {
+        (1..=128).contains(&id.as_str().len())
+            && id.as_str().bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let distinct: HashSet<&ApplicationId> = applications.iter().collect();
+    if applications.len() > MAX_CHAIN_APPLICATIONS
+        || distinct.len() < applications.len()
+        || !applications.iter().all(is_id)
+    {
+        return Err(ResourceError::Chain);
+    }
+    Ok(())
+}
+
 fn check_scopes(scopes: &[String]) -> Result<(), ResourceError> {
     if scopes.is_empty() || scopes.len() > MAX_SCOPES {
         return Err(ResourceError::ScopeCount(scopes.len()));
@@ -329,6 +378,9 @@ mod tests {
                 })
                 .collect(),
             operation_enforcement: OperationEnforcement::Enforced,
+            single_use: false,
+            require_chain_contains: Vec::new(),
+            forward: None,
         }
     }
 

@@ -229,6 +229,9 @@ pub(crate) fn demo_resource() -> ResourceSpec {
             operation("POST", "/demo/items", "write"),
         ],
         operation_enforcement: OperationEnforcement::Enforced,
+        single_use: false,
+        require_chain_contains: Vec::new(),
+        forward: None,
     }
 }
 

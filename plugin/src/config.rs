@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use authority::{
     binding::{BindingSpec, Bindings},
+    ids::ApplicationId,
     jwks::KeySet,
     policy::{self, Module},
-    resource::{Operation, OperationEnforcement, ResourceSpec},
+    resource::{Forward, Operation, OperationEnforcement, ResourceSpec},
     snapshot::{PolicyOrigin, Snapshot},
 };
 use serde::Deserialize;
@@ -23,6 +24,10 @@ const MAX_LONG_POLL_SECONDS: u64 = 25;
 const POLL_SLACK_SECONDS: u64 = 2;
 /// Most mandates that a worker may be told to keep.
 const MAX_MANDATE_CACHE: usize = 1_000_000;
+
+/// How many mandates for a single use a gateway may be told to remember.
+const REPLAY_SET: std::ops::RangeInclusive<usize> = 1_000..=10_000_000;
+const NEEDS_STS: &str = "resource_mandate needs an STS to get it from";
 
 /// Why the configuration is refused. The text names the key.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +61,7 @@ struct Raw {
     #[serde(default)]
     forward: Forward,
     mandate_cache: Option<usize>,
+    replay_set: Option<usize>,
     realm: Option<String>,
     resource_metadata_url: Option<String>,
     jwks: Option<serde_json::Value>,
@@ -81,17 +87,9 @@ struct RawResource {
     scopes: Option<Vec<String>>,
     operations: Option<Vec<Operation>>,
     operation_enforcement: Option<OperationEnforcement>,
-}
-
-/// What the upstream sees in `Authorization`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Forward {
-    /// Nothing.
-    #[default]
-    None,
-    /// The mandate.
-    Mandate,
+    single_use: Option<bool>,
+    require_chain_contains: Option<Vec<ApplicationId>>,
+    forward: Option<Forward>,
 }
 
 /// How to reach the STS.
@@ -138,6 +136,8 @@ pub struct Config {
     pub forward: Forward,
     /// Verified mandates kept by each worker.
     pub mandate_cache: usize,
+    /// Mandates for a single use that the gateway remembers.
+    pub replay_set: usize,
     /// For `WWW-Authenticate`.
     pub challenge: Challenge,
     /// Keys, resources and policy.
@@ -175,6 +175,13 @@ impl Raw {
                 format!("{MAX_MANDATE_CACHE} at most"),
             ));
         }
+        let replay_set = self.replay_set.unwrap_or(100_000);
+        if !REPLAY_SET.contains(&replay_set) {
+            return Err(wrong(
+                "replay_set",
+                format!("between {} and {}", REPLAY_SET.start(), REPLAY_SET.end()),
+            ));
+        }
         let challenge = Challenge {
             realm: quotable("realm", self.realm.unwrap_or_else(|| "caracal".to_owned()))?,
             resource_metadata_url: self
@@ -199,6 +206,9 @@ impl Raw {
                         "max_staleness_seconds",
                         "belongs to a gateway with sts",
                     ));
+                }
+                if self.forward == Forward::ResourceMandate {
+                    return Err(wrong("forward", NEEDS_STS));
                 }
                 let snapshot = inline(
                     &self.zone,
@@ -225,6 +235,7 @@ impl Raw {
             bindings,
             forward: self.forward,
             mandate_cache,
+            replay_set,
             challenge,
             source,
         })
@@ -332,6 +343,12 @@ fn refuse_inline_resources(resources: &[RawResource]) -> Result<(), ConfigError>
                 "operation_enforcement",
                 resource.operation_enforcement.is_some(),
             ),
+            ("single_use", resource.single_use.is_some()),
+            (
+                "require_chain_contains",
+                resource.require_chain_contains.is_some(),
+            ),
+            ("forward", resource.forward.is_some()),
         ];
         if let Some((key, _)) = inline.into_iter().find(|(_, present)| *present) {
             return Err(wrong(
@@ -371,6 +388,14 @@ fn inline(
                 })?,
                 operations: resource.operations.unwrap_or_default(),
                 operation_enforcement: resource.operation_enforcement.unwrap_or_default(),
+                single_use: resource.single_use.unwrap_or_default(),
+                require_chain_contains: resource.require_chain_contains.unwrap_or_default(),
+                forward: match resource.forward {
+                    Some(Forward::ResourceMandate) => {
+                        return Err(wrong(format!("resources[{place}].forward"), NEEDS_STS));
+                    }
+                    other => other,
+                },
             })
         })
         .collect::<Result<_, _>>()?;

@@ -5,7 +5,9 @@
 //! `filter`, `report`, `host`, `metrics` and `environment` speak proxy-wasm.
 
 pub mod config;
+pub mod exchanges;
 pub mod identity;
+pub mod replay;
 pub mod response;
 pub mod structure;
 pub mod sync;

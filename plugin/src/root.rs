@@ -1,13 +1,16 @@
 //! One worker of the gateway: reads the configuration, polls the STS while it holds the lease, and
 //! takes over what the polling worker left in shared data.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use authority::{
     bundle::{self, Bundle, SIGNATURE_HEADER},
     decision::shadow::{MAX_REPORT_ROWS, Tally},
     jwks::KeySet,
+    mandate::Claims,
+    refusal::Reason,
     snapshot::Snapshot,
+    time::Timestamp,
 };
 use proxy_wasm::{
     hostcalls,
@@ -18,9 +21,11 @@ use proxy_wasm::{
 use crate::{
     config::{Config, Source, Sts},
     environment,
-    filter::Filter,
+    exchanges::{self, Exchanges, Failure, Key},
+    filter::{Filter, Waiter},
     host::{self, SharedCell},
     metrics::Metrics,
+    replay::{Mark, Marked, SHARDS},
     report::Reporting,
     sync::{Backoff, KEY_REFETCH_INTERVAL, Lease, Millis, TICK, is_stale, millis},
 };
@@ -28,8 +33,15 @@ use crate::{
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
     authority::policy::set_clock(host::clock);
-    proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+    proxy_wasm::set_root_context(|context_id| Box::new(Root { context_id, ..Root::default() }));
 }}
+
+/// How often a cell that other workers write to is tried.
+const MAX_TRIES: usize = 32;
+/// Resource mandates that are held however few mandates are.
+const MIN_HELD: usize = 100;
+/// How long the STS may take over an exchange.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a worker's requests need, shared between its contexts, which the host runs one at a time.
 pub(crate) struct Worker {
@@ -38,6 +50,12 @@ pub(crate) struct Worker {
     pub(crate) snapshot: Option<Snapshot>,
     /// What the shadow policy said since the last report.
     pub(crate) shadow: Tally,
+    /// Resource mandates, and the requests that wait for them.
+    pub(crate) exchanges: Exchanges<Waiter>,
+    /// By which the requests of this worker wake its root context, which alone may call the STS: a call
+    /// of a request's own would end with that request, whoever else waits for it.
+    bell: Option<u32>,
+    replay: Vec<SharedCell>,
     last_contact: Millis,
     key_wish: Option<SharedCell>,
 }
@@ -48,6 +66,43 @@ impl Worker {
         match &self.config.source {
             Source::Sts(sts) => is_stale(self.last_contact, sts.max_staleness, now),
             Source::Inline(_) => false,
+        }
+    }
+
+    /// Marks a mandate for a single use as used, for all workers.
+    ///
+    /// # Errors
+    /// [`Reason::TokenReplayed`]; [`Reason::ReplaySetFull`] also where the set cannot be written.
+    pub(crate) fn use_up(&self, claims: &Claims) -> Result<(), Reason> {
+        let mark = Mark::new(claims.zone_id.as_str(), &claims.jti, claims.exp);
+        let now = host::to_timestamp(host::now_nanos());
+        let cell = self.replay.get(mark.shard()).ok_or(Reason::ReplaySetFull)?;
+        for _ in 0..MAX_TRIES {
+            // Without a token the host would write whatever is there by then.
+            let (shard, Some(token)) = cell.read() else {
+                return Err(Reason::ReplaySetFull);
+            };
+            match mark.add(
+                &shard.unwrap_or_default(),
+                now,
+                self.config.replay_set / SHARDS,
+            ) {
+                Marked::Used => return Err(Reason::TokenReplayed),
+                Marked::Full => return Err(Reason::ReplaySetFull),
+                Marked::Fresh(shard) => {
+                    if cell.replace(&shard, Some(token)) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Err(Reason::ReplaySetFull)
+    }
+
+    /// Wakes the root context if there is something to be asked. Its next tick would see it anyway.
+    pub(crate) fn ring(&self) {
+        if let Some(bell) = self.bell.filter(|_| self.exchanges.has_questions()) {
+            let _ = hostcalls::enqueue_shared_queue(bell, Some(b"!"));
         }
     }
 
@@ -90,6 +145,7 @@ struct Polling {
 
 #[derive(Default)]
 struct Root {
+    context_id: u32,
     worker: Option<Rc<RefCell<Worker>>>,
     polling: Option<Polling>,
     reporting: Reporting,
@@ -141,11 +197,26 @@ impl RootContext for Root {
             });
         }
         let key_wish = self.polling.is_some().then(|| cell("key-wish"));
+        let replay: Vec<SharedCell> = (0..SHARDS)
+            .map(|shard| cell(&format!("used-{shard}")))
+            .collect();
+        // The first VM that is configured is alone, and its writes are the start of every cell.
+        for cell in replay.iter().filter(|cell| cell.read().1.is_none()) {
+            cell.write(&[0]);
+        }
+        let bell = self.polling.as_ref().and_then(|polling| {
+            let name = format!("caracal/{}/bell-{}", config.zone, polling.worker);
+            hostcalls::register_shared_queue(&name).ok()
+        });
+        let exchanges = Exchanges::new(config.mandate_cache.max(MIN_HELD));
         self.worker = Some(Rc::new(RefCell::new(Worker {
             config,
             metrics: Metrics::default(),
             snapshot,
             shadow: Tally::listing(MAX_REPORT_ROWS),
+            exchanges,
+            bell,
+            replay,
             last_contact: 0,
             key_wish,
         })));
@@ -166,10 +237,20 @@ impl RootContext for Root {
             let now = host::to_millis(host::now_nanos());
             polling.follow(&mut worker, now);
             polling.poll(&mut worker, now);
+            ask(&mut worker);
             let Worker { config, shadow, .. } = &mut *worker;
             if let Source::Sts(sts) = &config.source {
                 self.reporting.send(sts, &config.zone, shadow, now);
             }
+        }
+    }
+
+    fn on_queue_ready(&mut self, queue: u32) {
+        while let Ok(Some(_)) = hostcalls::dequeue_shared_queue(queue) {}
+        if let Some(worker) = &self.worker
+            && let Ok(mut worker) = worker.try_borrow_mut()
+        {
+            ask(&mut worker);
         }
     }
 
@@ -204,6 +285,11 @@ impl Context for Root {
             } else if polling.keys_call == Some(token) {
                 polling.keys_call = None;
                 polling.keys_answered(&mut worker, &answer, now);
+            } else if let Some(key) = worker.exchanges.asked(token) {
+                exchanged(&mut worker, &key, &answer);
+                // What comes after this is the root context's again.
+                let _ = hostcalls::set_effective_context(self.context_id);
+                ask(&mut worker);
             } else {
                 self.reporting
                     .answered(token, answer.status, &mut worker.shadow, now);
@@ -451,6 +537,64 @@ impl Polling {
             "caracal: worker {}: {what} not taken over: {problem}",
             self.worker
         );
+    }
+}
+
+/// Sends what is to be asked to the STS.
+fn ask(worker: &mut Worker) {
+    let Source::Sts(sts) = &worker.config.source else {
+        return;
+    };
+    let bearer = format!("Bearer {}", sts.token);
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    let mut unsent = Vec::new();
+    while let Some(question) = worker.exchanges.take() {
+        let call = host::post(
+            &sts.cluster,
+            &sts.authority,
+            "/oauth/2/token",
+            &headers,
+            exchanges::form(&worker.config.zone, &question).as_bytes(),
+            EXCHANGE_TIMEOUT,
+        );
+        match call {
+            Some(call) => worker.exchanges.sent(&question.key, call),
+            None => unsent.push(question.key),
+        }
+    }
+    for key in unsent {
+        conclude(worker, &key, Err(Failure::Unavailable));
+    }
+}
+
+/// Takes the STS's answer on a resource mandate.
+fn exchanged(worker: &mut Worker, key: &Key, answer: &Answer) {
+    let now = host::to_timestamp(host::now_nanos());
+    let read = exchanges::read_answer(answer.status, &answer.body, now);
+    if let Err(failure) = &read {
+        log::info!(
+            "caracal: no resource mandate ({}): {failure:?}",
+            answer.status
+        );
+    }
+    conclude(worker, key, read);
+}
+
+fn conclude(worker: &mut Worker, key: &Key, answer: Result<(String, Timestamp), Failure>) {
+    worker.metrics.count(match &answer {
+        Ok(_) => "caracal_exchanges.outcome.granted",
+        Err(Failure::Refused(_)) => "caracal_exchanges.outcome.refused",
+        Err(Failure::Unavailable) => "caracal_exchanges.outcome.unavailable",
+    });
+    let waiting = worker
+        .exchanges
+        .answered(key, answer.as_ref().ok().cloned());
+    let answer = answer.map(|(token, _)| token);
+    for waiter in waiting {
+        waiter.resume(worker, &answer);
     }
 }
 

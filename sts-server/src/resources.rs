@@ -1,8 +1,8 @@
 //! Resources: what holds together and what does not is the decision core's to say.
 
 use authority::{
-    ids::ResourceId,
-    resource::{Operation, OperationEnforcement, Resource, ResourceError},
+    ids::{ApplicationId, ResourceId},
+    resource::{Forward, Operation, OperationEnforcement, Resource, ResourceError},
 };
 use serde::{Deserialize, Deserializer};
 use url::Url;
@@ -28,6 +28,11 @@ pub(crate) struct NewResource {
     #[serde(default)]
     operation_enforcement: OperationEnforcement,
     upstream_url: Option<String>,
+    #[serde(default)]
+    single_use: bool,
+    #[serde(default)]
+    require_chain_contains: Vec<ApplicationId>,
+    forward: Option<Forward>,
 }
 
 /// A change to a resource.
@@ -42,11 +47,16 @@ pub(crate) struct ResourcePatch {
     /// `null` takes it away.
     #[serde(default, deserialize_with = "nullable")]
     upstream_url: Option<Option<String>>,
+    single_use: Option<bool>,
+    require_chain_contains: Option<Vec<ApplicationId>>,
+    /// `null` leaves it to the gateway.
+    #[serde(default, deserialize_with = "nullable")]
+    forward: Option<Option<Forward>>,
 }
 
-fn nullable<'de, D: Deserializer<'de>>(
+fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<Option<String>>, D::Error> {
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -73,6 +83,9 @@ impl Sts {
             operations: new.operations,
             operation_enforcement: new.operation_enforcement,
             upstream_url: new.upstream_url,
+            single_use: new.single_use,
+            require_chain_contains: new.require_chain_contains,
+            forward: new.forward,
             created_at: Moment::now(),
         })?;
         let mut change = self.store.begin().await?;
@@ -106,6 +119,11 @@ impl Sts {
                 .operation_enforcement
                 .unwrap_or(old.operation_enforcement),
             upstream_url: patch.upstream_url.unwrap_or(old.upstream_url),
+            single_use: patch.single_use.unwrap_or(old.single_use),
+            require_chain_contains: patch
+                .require_chain_contains
+                .unwrap_or(old.require_chain_contains),
+            forward: patch.forward.unwrap_or(old.forward),
             ..old
         })?;
         change

@@ -61,6 +61,9 @@ fn snapshot_with(policy: Option<&str>) -> Snapshot {
         scopes: vec!["call".to_owned(), "read".to_owned()],
         operations: vec![],
         operation_enforcement: enforcement,
+        single_use: false,
+        require_chain_contains: Vec::new(),
+        forward: None,
     };
     bundle
         .resources

@@ -159,6 +159,48 @@ impl Claims {
             .split_ascii_whitespace()
     }
 
+    /// Whether the application is among those from which the mandate's authority came, its own included.
+    pub fn chain_contains(&self, application: &ApplicationId) -> bool {
+        self.client_id == *application
+            || self
+                .delegation_chain
+                .iter()
+                .any(|hop| hop.application_id == *application)
+    }
+
+    /// Whether what the claims say of sessions and delegations agrees with itself: each path ends where
+    /// the mandate is, and the chain with whom it was issued to.
+    fn check_chain(&self) -> Result<(), Refusal> {
+        let ends = |path: Option<&str>, own: Option<&str>| path.is_none() || path == own;
+        let session = self.agent_session_id.as_ref().map(AgentSessionId::as_str);
+        let edge = self.delegation_edge_id.as_ref().map(DelegationId::as_str);
+        let hops = u32::try_from(self.delegation_path.len()).ok();
+        let wrong = if !ends(
+            self.session_path.last().map(AgentSessionId::as_str),
+            session,
+        ) {
+            "session_path does not end with agent_session_id"
+        } else if !ends(self.delegation_path.last().map(DelegationId::as_str), edge) {
+            "delegation_path does not end with delegation_edge_id"
+        } else if !self.delegation_path.is_empty()
+            && self.hop_count.is_some_and(|count| Some(count) != hops)
+        {
+            "hop_count is not the length of delegation_path"
+        } else if self
+            .delegation_chain
+            .last()
+            .is_some_and(|hop| hop.application_id != self.client_id)
+        {
+            "delegation_chain does not end with client_id"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::with_detail(
+            Reason::ClaimMalformed,
+            format!("the claims contradict one another: {wrong}"),
+        ))
+    }
+
     /// Whether `scope` is among the scopes.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes().any(|own| own == scope)
@@ -268,6 +310,7 @@ impl RawClaims {
                 return Err(missing(name));
             }
         }
+        claims.check_chain()?;
         Ok(claims)
     }
 }

@@ -98,9 +98,18 @@ pub(super) struct DescriptionArgs {
     /// Where the resource is served
     #[arg(long, value_name = "URL")]
     upstream_url: Option<String>,
+    /// A mandate for it is good for one request only
+    #[arg(long, value_name = "BOOL")]
+    single_use: Option<bool>,
+    /// An application that must be in the chain of delegation of whoever calls; may be repeated
+    #[arg(long = "require-chain", value_name = "APPLICATION_ID")]
+    require_chain_contains: Vec<String>,
+    /// What the upstream sees in Authorization, whatever the gateway is configured to do
+    #[arg(long, value_enum)]
+    forward: Option<ForwardArg>,
     /// Take the description from a JSON file (- for standard input), with the members of the HTTP
     /// interface
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "scopes", "operations", "enforcement", "upstream_url"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "scopes", "operations", "enforcement", "upstream_url", "single_use", "require_chain_contains", "forward"])]
     file: Option<PathBuf>,
 }
 
@@ -111,6 +120,17 @@ enum Enforcement {
     Enforced,
     /// A call that no operation covers needs any scope of the resource
     TransportUniform,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum ForwardArg {
+    /// Nothing
+    None,
+    /// The mandate that the client sent
+    Mandate,
+    /// A mandate of its own, that is good for this resource alone
+    ResourceMandate,
 }
 
 /// Reads `METHOD PATH=SCOPE`. The path may hold `=`: the scope follows the last one.
@@ -172,6 +192,14 @@ impl DescriptionArgs {
             "upstream_url",
             self.upstream_url.as_ref().map(|url| json!(url)),
         );
+        set("single_use", self.single_use.map(|single| json!(single)));
+        set(
+            "require_chain_contains",
+            Some(json!(self.require_chain_contains))
+                .filter(|_| !self.require_chain_contains.is_empty()),
+        );
+        let forward = self.forward.and_then(|forward| forward.to_possible_value());
+        set("forward", forward.map(|value| json!(value.get_name())));
         Ok(body)
     }
 }
@@ -300,6 +328,9 @@ mod tests {
             ],
             enforcement: Some(Enforcement::TransportUniform),
             upstream_url: None,
+            single_use: None,
+            require_chain_contains: Vec::new(),
+            forward: None,
             file: None,
         };
         let body = description.body().unwrap();

@@ -41,6 +41,14 @@ struct InForce {
     shadow: Option<Arc<Loaded>>,
 }
 
+/// What is granted.
+#[derive(Default)]
+pub(super) struct Granted {
+    pub(super) resources: Vec<String>,
+    /// Whether one of them takes a mandate once only.
+    pub(super) once: bool,
+}
+
 /// Why a resource is left out of a mandate.
 enum Skipped {
     Unknown,
@@ -68,7 +76,7 @@ impl Sts {
         party: &Party,
         request: &Request,
         trail: &mut Trail,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Granted> {
         let in_force = InForce {
             policy: self.active_policy(zone).await?,
             shadow: self.shadow_policy(zone).await,
@@ -78,7 +86,7 @@ impl Sts {
             trail.event.policy_set_version_id = Some(policy.version_id.to_string());
             trail.event.manifest_sha256 = Some(policy.manifest_sha256.clone());
         }
-        let mut granted = Vec::new();
+        let mut granted = Granted::default();
         let mut skipped = Vec::new();
         for identifier in &request.resources {
             let (id, result, outcome) = self
@@ -115,11 +123,14 @@ impl Sts {
                 trail.event.evaluation_status = reason;
             }
             match outcome {
-                Ok(()) => granted.push(identifier.clone()),
+                Ok(single_use) => {
+                    granted.resources.push(identifier.clone());
+                    granted.once |= single_use;
+                }
                 Err(why) => skipped.push(why),
             }
         }
-        if granted.is_empty() {
+        if granted.resources.is_empty() {
             Err(refusal(skipped))
         } else {
             Ok(granted)
@@ -134,7 +145,7 @@ impl Sts {
         in_force: &InForce,
         identifier: &str,
         trail: &mut Trail,
-    ) -> Result<(Option<String>, Option<PolicyResult>, Result<(), Skipped>)> {
+    ) -> Result<(Option<String>, Option<PolicyResult>, Result<bool, Skipped>)> {
         let Some(row) = self
             .store
             .resource_by_identifier(&zone.id, identifier)
@@ -206,8 +217,10 @@ impl Sts {
             }
         };
         let outcome = if result.allows() {
+            let single_use = row.single_use && !lifecycle;
             self.mints
                 .take((party.application.id.clone(), row_id))
+                .map(|()| single_use)
                 .map_err(Skipped::Limited)
         } else {
             Err(Skipped::Denied(own_reason(&result).to_owned()))

@@ -8,6 +8,7 @@ use authority::{
 use super::{
     Response,
     client::Party,
+    decide::Granted,
     request::{ACCESS_TOKEN, Request},
     standing::{Standing, denied},
 };
@@ -31,7 +32,10 @@ impl Sts {
         zone: &Zone,
         party: &Party,
         request: &Request,
-        granted: Vec<String>,
+        Granted {
+            resources: granted,
+            once,
+        }: Granted,
         ttl_seconds: u64,
     ) -> Result<Minted> {
         let iat = Moment::now().timestamp();
@@ -96,7 +100,7 @@ impl Sts {
             hop_count: edge.and_then(|_| u32::try_from(path.len()).ok()),
             act: Actor::of_chain(&chain),
             delegation_chain: chain,
-            once: false,
+            once,
         };
         let (kid, key) = self.signer(&zone.id).await?;
         let access_token = sign(&claims, &kid, &key).map_err(Error::internal)?;

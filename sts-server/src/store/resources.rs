@@ -1,8 +1,8 @@
 //! Rows of resources.
 
 use authority::{
-    ids::{ResourceId, ZoneId},
-    resource::{Operation, OperationEnforcement, ResourceSpec},
+    ids::{ApplicationId, ResourceId, ZoneId},
+    resource::{Forward, Operation, OperationEnforcement, ResourceSpec},
 };
 use serde::Serialize;
 use sqlx::FromRow;
@@ -32,6 +32,14 @@ pub(crate) struct ResourceRow {
     /// What happens outside its operations.
     #[sqlx(json)]
     pub(crate) operation_enforcement: OperationEnforcement,
+    /// Whether a mandate for it is good for one request only.
+    pub(crate) single_use: bool,
+    /// Applications that must be in the chain of whoever calls.
+    #[sqlx(json)]
+    pub(crate) require_chain_contains: Vec<ApplicationId>,
+    /// What the upstream sees in `Authorization`.
+    #[sqlx(json(nullable))]
+    pub(crate) forward: Option<Forward>,
     /// Where it really is; for people and tools, nothing is sent there from here.
     pub(crate) upstream_url: Option<String>,
     /// Time of creation.
@@ -47,6 +55,9 @@ impl ResourceRow {
             scopes: self.scopes.clone(),
             operations: self.operations.clone(),
             operation_enforcement: self.operation_enforcement,
+            single_use: self.single_use,
+            require_chain_contains: self.require_chain_contains.clone(),
+            forward: self.forward,
         }
     }
 }
@@ -121,7 +132,8 @@ impl Change {
     /// [`StoreError::Conflict`](super::StoreError::Conflict): the identifier.
     pub(crate) async fn insert_resource(&mut self, row: &ResourceRow) -> Result<()> {
         let sql = "INSERT INTO resources (id, zone_id, name, identifier, scopes, operations,
-                   operation_enforcement, upstream_url, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   operation_enforcement, upstream_url, created_at, single_use, require_chain_contains, forward)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(sql)
             .bind(row.id.as_str())
             .bind(row.zone_id.as_str())
@@ -132,6 +144,9 @@ impl Change {
             .bind(sqlx::types::Json(row.operation_enforcement))
             .bind(&row.upstream_url)
             .bind(row.created_at)
+            .bind(row.single_use)
+            .bind(sqlx::types::Json(&row.require_chain_contains))
+            .bind(row.forward.map(sqlx::types::Json))
             .execute(&mut *self.0)
             .await?;
         Ok(())
@@ -143,7 +158,8 @@ impl Change {
     /// [`StoreError::Conflict`](super::StoreError::Conflict): the identifier.
     pub(crate) async fn update_resource(&mut self, row: &ResourceRow) -> Result<bool> {
         let sql = "UPDATE resources SET name = ?, identifier = ?, scopes = ?, operations = ?,
-                   operation_enforcement = ?, upstream_url = ? WHERE id = ? AND archived_at IS NULL";
+                   operation_enforcement = ?, upstream_url = ?, single_use = ?,
+                   require_chain_contains = ?, forward = ? WHERE id = ? AND archived_at IS NULL";
         let done = sqlx::query(sql)
             .bind(&row.name)
             .bind(&row.identifier)
@@ -151,6 +167,9 @@ impl Change {
             .bind(sqlx::types::Json(&row.operations))
             .bind(sqlx::types::Json(row.operation_enforcement))
             .bind(&row.upstream_url)
+            .bind(row.single_use)
+            .bind(sqlx::types::Json(&row.require_chain_contains))
+            .bind(row.forward.map(sqlx::types::Json))
             .bind(row.id.as_str())
             .execute(&mut *self.0)
             .await?;

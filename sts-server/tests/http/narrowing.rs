@@ -370,7 +370,7 @@ async fn a_mint_that_races_a_revocation_came_before_it_or_is_none() {
                 "minted after the revocation"
             );
         }
-        (minted, refused, zone.demo.zone.id.clone())
+        (minted, refused, zone.demo.zone.id)
     };
     assert!(
         minted > 40 && refused > 40,
