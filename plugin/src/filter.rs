@@ -4,6 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use authority::{
     decision::{self, Permit, RESOURCE_HEADER, Request, SingleHeader, shadow::ShadowVerdict},
+    mandate::MandateUse,
     refusal::{Reason, Refusal},
     resource::Forward,
 };
@@ -76,6 +77,12 @@ impl Filter {
         let authorization = match permit.forward().unwrap_or(worker.config.forward) {
             Forward::None => Authorization::Removed,
             Forward::Mandate => Authorization::AsSent,
+            // The client has asked for it already, and it is good for nothing else.
+            Forward::ResourceMandate
+                if claims.mandate_use == MandateUse::Resource && claims.aud.len() == 1 =>
+            {
+                Authorization::AsSent
+            }
             Forward::ResourceMandate => {
                 let question = Question {
                     key: Key {

@@ -204,8 +204,13 @@ impl Zone<'_> {
 
     /// Makes a resource with the operations that all tests use, below `prefix`.
     pub fn resource(&self, identifier: &str, prefix: &str) {
+        self.resource_with(identifier, prefix, &json!({}));
+    }
+
+    /// The same with other members.
+    pub fn resource_with(&self, identifier: &str, prefix: &str, more: &Value) {
         let items = format!("{prefix}items");
-        let resource = json!({
+        let mut resource = json!({
             "name": identifier,
             "identifier": identifier,
             "scopes": ["demo:read", "demo:write"],
@@ -214,6 +219,9 @@ impl Zone<'_> {
                 {"method": "POST", "path": items, "scope": "demo:write"},
             ],
         });
+        for (name, value) in more.as_object().unwrap() {
+            resource[name] = value.clone();
+        }
         self.admin("POST", "/resources", &resource).ok();
     }
 
@@ -261,8 +269,13 @@ impl Zone<'_> {
 
     /// An application, the resource of all tests, and a policy that grants it both scopes.
     pub fn govern(&self) -> Application {
+        self.govern_with(&json!({}))
+    }
+
+    /// The same with other members of the resource.
+    pub fn govern_with(&self, resource: &Value) -> Application {
         let application = self.application("agent");
-        self.resource(mandates::RESOURCE, "/demo/");
+        self.resource_with(mandates::RESOURCE, "/demo/", resource);
         let scopes = ["demo:read", "demo:write"];
         let content = mandates::grants(&application.id, &[mandates::RESOURCE], &scopes);
         self.activate(&self.policy("grants", &content));
@@ -271,14 +284,64 @@ impl Zone<'_> {
 
     /// A mandate by client secret.
     pub fn mint(&self, application: &Application, scope: &str) -> String {
-        let fields = [
+        self.try_mint(application, scope, &[]).text("access_token")
+    }
+
+    /// The answer to a mint by client secret, with other fields.
+    pub fn try_mint(
+        &self,
+        application: &Application,
+        scope: &str,
+        more: &[(&str, &str)],
+    ) -> Answer {
+        let mut fields = vec![
             ("zone_id", self.id.as_str()),
             ("application_id", &application.id),
             ("client_secret", &application.secret),
             ("resource", mandates::RESOURCE),
             ("scope", scope),
         ];
-        self.sts.token(&fields).text("access_token")
+        fields.extend_from_slice(more);
+        self.sts.token(&fields)
+    }
+
+    /// Asks something about sessions and delegations, as the administrator.
+    pub fn governed(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let path = format!("/zones/{}{path}", self.slug);
+        self.sts.admin(method, &path, body)
+    }
+
+    /// A session of an application in this role, below another one if there is one.
+    pub fn session(&self, application: &Application, role: &str, parent: Option<&str>) -> String {
+        let body = json!({
+            "application_id": application.id,
+            "labels": [role],
+            "parent_id": parent,
+            "parent_authority": "none",
+        });
+        self.governed("POST", "/agents", &body)
+            .text("agent_session_id")
+    }
+
+    /// A delegation from one session to another.
+    pub fn delegate(
+        &self,
+        from: (&Application, &str),
+        to: (&Application, &str),
+        scopes: &[&str],
+    ) -> String {
+        let body = json!({
+            "issuer_application_id": from.0.id,
+            "source_session_id": from.1,
+            "receiver_application_id": to.0.id,
+            "target_session_id": to.1,
+            "resource_id": mandates::RESOURCE,
+            "scopes": scopes,
+            "constraints": {"max_hops": 3},
+            "ttl_seconds": 600,
+        });
+        self.governed("POST", "/delegations", &body)
+            .text("delegation_edge_id")
     }
 
     /// A gateway's token.

@@ -107,6 +107,9 @@ fn a_trap_opens_the_gate_for_nobody_and_the_worker_comes_back() {
     let mandate = issuer.mandate("demo:read");
     let call = |item: &str| Request::get(format!("/demo/items/{item}")).bearer(&mandate);
     site.allowed(call("7"));
+    let once = issuer.changed(|claims| claims["once"] = json!(true));
+    let used = || Request::get("/demo/items/7").bearer(&once);
+    site.allowed(used());
 
     for round in 0..3 {
         // The filter is gone in the middle of its decision: the answer is Envoy's own.
@@ -137,6 +140,10 @@ fn a_trap_opens_the_gate_for_nobody_and_the_worker_comes_back() {
             });
             (all && reloads > round).then_some(())
         });
+        // What it had forgotten of itself, it knows from the others.
+        for _ in 0..8 {
+            site.refused(used(), &unauthorized("token_replayed"));
+        }
     }
     site.refused(
         Request::get("/demo/items/7"),

@@ -88,10 +88,11 @@ fn every_error_names_its_key() {
             json!(true),
             "fail_open: unknown field `fail_open`",
         ),
+        ("/replay_set", json!(10), "replay_set: between 1000"),
         (
             "/forward",
             json!("all"),
-            "forward: unknown variant `all`, expected `none` or `mandate`",
+            "forward: unknown variant `all`, expected one of `none`, `mandate`, `resource_mandate`",
         ),
         (
             "/resources/0/hosts",
