@@ -116,6 +116,7 @@ impl Sts {
             id: PolicySetId::from(entropy::id()),
             zone_id: zone.id.clone(),
             name: name::name(&new.name)?,
+            active_version_id: None,
             created_at: Moment::now(),
         };
         let mut change = self.store.begin().await?;

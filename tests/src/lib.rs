@@ -10,6 +10,7 @@
     clippy::unwrap_used
 )]
 
+pub mod clients;
 pub mod gateway;
 pub mod http;
 pub mod mandates;

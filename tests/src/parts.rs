@@ -16,6 +16,16 @@ pub fn caracal() -> PathBuf {
     built("CARACAL_BIN", "dist/caracal")
 }
 
+/// The Python with the published clients.
+pub fn python() -> PathBuf {
+    // Not resolved: what makes it a virtual environment's is where it stands.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = env::var_os("CARACAL_PYTHON")
+        .map_or_else(|| root.join(".tools/clients/bin/python"), PathBuf::from);
+    existing("CARACAL_PYTHON", &path);
+    path
+}
+
 /// Envoy.
 pub fn envoy() -> PathBuf {
     let on_path = || {

@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 use ureq::{Agent, http};
 
 use crate::{
-    PATIENCE, eventually, gateway::GatewaySpec, mandates, parts, process::Process, site::Site,
+    PATIENCE, eventually,
+    gateway::{Gateway, GatewaySpec},
+    mandates, parts,
+    process::Process,
+    site::Site,
     upstream::Upstream,
 };
 
@@ -116,11 +120,11 @@ impl Sts {
 
     /// Asks something as the administrator.
     pub fn admin(&self, method: &str, path: &str, body: &Value) -> Answer {
-        let token = fs::read_to_string(self.dir.path().join(".caracal/admin-token")).unwrap();
+        let token = self.admin_token();
         let request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.issuer()))
-            .header("authorization", format!("Bearer {}", token.trim()))
+            .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
             .body(if body.is_null() {
                 String::new()
@@ -150,6 +154,21 @@ impl Sts {
             id: made.text("id"),
             slug: slug.to_owned(),
         }
+    }
+
+    /// A zone that somebody else made.
+    pub fn known_zone(&self, id: &str, slug: &str) -> Zone<'_> {
+        Zone {
+            sts: self,
+            id: id.to_owned(),
+            slug: slug.to_owned(),
+        }
+    }
+
+    /// The admin token.
+    pub fn admin_token(&self) -> String {
+        let token = fs::read_to_string(self.dir.path().join(".caracal/admin-token")).unwrap();
+        token.trim().to_owned()
     }
 
     fn log_end(&self) -> String {
@@ -370,16 +389,21 @@ impl Zone<'_> {
     /// A gateway of this zone and an upstream behind it. It may not have heard of the STS yet.
     pub fn site(&self, workers: u32) -> Site {
         let upstream = Upstream::start();
+        Site {
+            gateway: self.gateway(workers, upstream.address()),
+            upstream,
+        }
+    }
+
+    /// A gateway of this zone before an upstream.
+    pub fn gateway(&self, workers: u32, upstream: SocketAddr) -> Gateway {
         let spec = GatewaySpec {
             workers,
             sts: Some(self.sts.address()),
             token: Some(self.gateway_token()),
-            ..GatewaySpec::new(self.plugin(), upstream.address())
+            ..GatewaySpec::new(self.plugin(), upstream)
         };
-        Site {
-            gateway: spec.start(),
-            upstream,
-        }
+        spec.start()
     }
 }
 

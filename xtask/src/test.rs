@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     build,
     console::{self, Failure, OrFail, Result, seconds},
-    tools::{bindgen_runner, envoy, wasm_target::WasmTarget},
+    tools::{bindgen_runner, envoy, python, wasm_target::WasmTarget},
     workspace::Workspace,
 };
 
@@ -74,7 +74,8 @@ impl Stage {
                     .args(["--package", "e2e"])
                     .env("CARACAL_WASM", artifacts.wasm)
                     .env("CARACAL_BIN", artifacts.binary)
-                    .env("ENVOY", envoy::get(workspace)?);
+                    .env("ENVOY", envoy::get(workspace)?)
+                    .env("CARACAL_PYTHON", python::get(workspace)?);
                 tests(&mut cargo, filters)
             }
         }

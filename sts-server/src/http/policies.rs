@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json as Body, extract::State, http::StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::extract::{Id, InZone, Json, Paged, made};
@@ -12,6 +13,15 @@ use crate::{
     store::{Page, Policy, PolicyVersion},
     sts::Sts,
 };
+
+/// A policy and its last versions.
+#[derive(Serialize)]
+pub(super) struct PolicyDetail {
+    #[serde(flatten)]
+    policy: Policy,
+    /// The newest first, without their texts.
+    versions: Vec<PolicyVersion>,
+}
 
 pub(super) async fn validate(Json(draft): Json<Draft>) -> Result<Body<Value>> {
     let kind = policies::validate(draft).await?;
@@ -41,8 +51,10 @@ pub(super) async fn show(
     State(sts): State<Arc<Sts>>,
     InZone(zone): InZone,
     Id(id): Id,
-) -> Result<Body<Policy>> {
-    Ok(Body(sts.policy(&zone, &id).await?))
+) -> Result<Body<PolicyDetail>> {
+    let policy = sts.policy(&zone, &id).await?;
+    let versions = sts.store.latest_policy_versions(&policy.id).await?;
+    Ok(Body(PolicyDetail { policy, versions }))
 }
 
 pub(super) async fn versions(

@@ -97,6 +97,16 @@ impl Store {
         }))
     }
 
+    /// The last versions of a policy, the newest first and without their texts.
+    pub(crate) async fn latest_policy_versions(&self, policy: &str) -> Result<Vec<PolicyVersion>> {
+        let sql = "SELECT id, policy_id, version, '' AS content, content_sha256, kind, created_at
+                   FROM policy_versions WHERE policy_id = ? ORDER BY version DESC LIMIT 100";
+        Ok(sqlx::query_as(sql)
+            .bind(policy)
+            .fetch_all(&self.readers)
+            .await?)
+    }
+
     /// A version of any policy of this zone, with the policy's name.
     pub(crate) async fn policy_version(
         &self,

@@ -21,9 +21,16 @@ pub(crate) struct PolicySet {
     pub(crate) zone_id: ZoneId,
     /// Name, unique in the zone.
     pub(crate) name: String,
+    /// Its version that is in force, if it is the zone's set.
+    pub(crate) active_version_id: Option<String>,
     /// Time of creation.
     pub(crate) created_at: Moment,
 }
+
+const SETS: &str = "SELECT s.*, v.id AS active_version_id FROM policy_sets AS s
+    JOIN zones AS z ON z.id = s.zone_id
+    LEFT JOIN policy_set_versions AS v ON v.id = z.active_policy_set_version_id AND v.policy_set_id = s.id
+    WHERE s.zone_id = ?";
 
 /// One version of a policy set.
 #[derive(Clone, Debug, Serialize, FromRow)]
@@ -71,10 +78,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`](super::StoreError::Database), here and below.
     pub(crate) async fn policy_set(&self, zone: &ZoneId, id: &str) -> Result<Option<PolicySet>> {
-        let sql = "SELECT * FROM policy_sets WHERE id = ? AND zone_id = ?";
-        Ok(sqlx::query_as(sql)
-            .bind(id)
+        let sql = format!("{SETS} AND s.id = ?");
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(zone.as_str())
+            .bind(id)
             .fetch_optional(&self.readers)
             .await?)
     }
@@ -85,8 +92,8 @@ impl Store {
         zone: &ZoneId,
         page: &PageRequest,
     ) -> Result<Page<PolicySet>> {
-        let sql = "SELECT * FROM policy_sets WHERE zone_id = ? AND id > ? ORDER BY id LIMIT ?";
-        let rows = sqlx::query_as(sql)
+        let sql = format!("{SETS} AND s.id > ? ORDER BY s.id LIMIT ?");
+        let rows = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(zone.as_str())
             .bind(&page.after)
             .bind(page.rows())

@@ -4,6 +4,7 @@
 pub(crate) mod bindgen_runner;
 mod debian;
 pub(crate) mod envoy;
+pub(crate) mod python;
 pub(crate) mod wasm_target;
 
 use std::process::Command;
