@@ -97,10 +97,22 @@ impl Client {
 
     /// Every item of a list, page by page.
     pub(super) fn items(&self, path: &str) -> Result<Vec<Value>, CliError> {
+        self.items_where(path, &[])
+    }
+
+    /// Every item of a list for which these members have these values.
+    pub(super) fn items_where(
+        &self,
+        path: &str,
+        filter: &[(&str, &str)],
+    ) -> Result<Vec<Value>, CliError> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
             let mut page = format!("{path}?limit={PAGE_SIZE}");
+            for (name, value) in filter {
+                page += &format!("&{name}={}", encoded(value));
+            }
             if let Some(cursor) = &cursor {
                 page += &format!("&cursor={}", encoded(cursor));
             }

@@ -46,6 +46,15 @@ pub(super) struct MintArgs {
     /// What the mandate is for
     #[arg(long = "use", id = "mandate_use", value_name = "USE", value_enum)]
     mandate_use: Option<Use>,
+    /// The governed session to act in
+    #[arg(long, value_name = "SESSION_ID")]
+    session: Option<String>,
+    /// The delegation to act under
+    #[arg(long, value_name = "DELEGATION_ID", requires = "session")]
+    delegation: Option<String>,
+    /// File with the session mandate of whom the subject delegates to
+    #[arg(long, value_name = "FILE", requires = "subject_token_file", conflicts_with_all = ["session", "delegation"])]
+    actor_token_file: Option<PathBuf>,
     /// Lifetime in seconds [default: 900]
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
@@ -102,6 +111,23 @@ pub(super) fn run(arguments: &MintArgs, context: &Context<'_>) -> Result<(), Cli
             ("subject_token", token.as_str()),
             ("subject_token_type", ACCESS_TOKEN),
         ]);
+    }
+    let actor_token = arguments
+        .actor_token_file
+        .as_deref()
+        .map(read_secret_file)
+        .transpose()?;
+    if let Some(token) = &actor_token {
+        fields.extend([
+            ("actor_token", token.as_str()),
+            ("actor_token_type", ACCESS_TOKEN),
+        ]);
+    }
+    if let Some(session) = &arguments.session {
+        fields.push(("agent_session_id", session));
+    }
+    if let Some(delegation) = &arguments.delegation {
+        fields.push(("delegation_edge_id", delegation));
     }
     if let Some(ttl) = &ttl {
         fields.push(("ttl_seconds", ttl));

@@ -4,6 +4,8 @@
 mod application;
 mod client;
 mod connection;
+mod delegation;
+mod delegation_tree;
 mod error;
 mod gateway;
 mod health;
@@ -24,6 +26,7 @@ mod policy_trial;
 mod resource;
 mod secret;
 mod serve;
+mod session;
 mod settings;
 mod variables;
 mod zone;
@@ -122,6 +125,12 @@ enum Command {
     /// Gateways: the tokens with which plugins fetch a zone's bundle
     #[command(subcommand)]
     Gateway(gateway::GatewayCommand),
+    /// Sessions: governed runs of agents
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Delegations: what one session passes on to another
+    #[command(subcommand)]
+    Delegation(delegation::DelegationCommand),
     /// Mint a mandate by token exchange; prints the mandate and nothing else
     Mint(mint::MintArgs),
     /// Decode a mandate, and check its signature where keys are at hand
@@ -131,7 +140,7 @@ enum Command {
 }
 
 /// The zone that a command works in.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Default)]
 struct ZoneArg {
     /// Zone, by id or slug [env: CARACAL_ZONE_ID]
     #[arg(long, short, value_name = "ZONE")]
@@ -196,6 +205,8 @@ fn run(command: &Command, context: &Context<'_>) -> Result<(), CliError> {
         Command::PolicySet(command) => policy_set::run(command, context),
         Command::Key(command) => key::run(command, context),
         Command::Gateway(command) => gateway::run(command, context),
+        Command::Session(command) => session::run(command, context),
+        Command::Delegation(command) => delegation::run(command, context),
         Command::Mint(arguments) => mint::run(arguments, context),
         Command::Inspect(arguments) => inspect::run(arguments, context),
         Command::Health => health::run(context),

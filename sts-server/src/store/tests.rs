@@ -39,6 +39,7 @@ async fn versions_of_policies_cannot_be_changed_or_deleted() {
         id: entropy::id().into(),
         zone_id: zone.id.clone(),
         name: "main".to_owned(),
+        active_version_id: None,
         created_at: now,
     };
     let mut set_version = PolicySetVersion {

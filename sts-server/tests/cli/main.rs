@@ -4,6 +4,7 @@
 // The lints let tests fail loudly, but not the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod delegation;
 mod policy;
 mod world;
 
