@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what governing a request costs, against the same Envoy without the plugin.
 
+use clap::{Args, ValueEnum};
+
 use crate::{
     build,
     console::{Failure, Result},
@@ -7,8 +9,21 @@ use crate::{
     workspace::Workspace,
 };
 
-pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    if workspace.command("wrk").arg("--version").output().is_err() {
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Run one part only
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Ten thousand sessions in a tree
+    Sessions,
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if options.only.is_none() && workspace.command("wrk").arg("--version").output().is_err() {
         return Err(Failure::new(
             "there is no `wrk`, which makes the load",
             "install it (on Debian: `apt-get install wrk`) and try again",
@@ -21,6 +36,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         .env("CARACAL_WASM", artifacts.wasm)
         .env("CARACAL_BIN", artifacts.binary)
         .env("ENVOY", envoy::get(workspace)?);
+    if options.only == Some(Part::Sessions) {
+        cargo.args(["--", "sessions"]);
+    }
     match cargo.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(Failure::new("the benchmark failed", "see its output above")),

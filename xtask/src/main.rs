@@ -34,7 +34,7 @@ enum Command {
     /// Run every test: unit, wasm32, policy, end-to-end
     Test(test::Options),
     /// Measure what governing a request costs
-    Bench,
+    Bench(bench::Options),
     /// Start the STS and Envoy with a demo zone, make real calls, and leave them running
     Up(up::Options),
 }
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Command::Build => build::run(&workspace).map(|_| ()),
         Command::Lint => lint::run(&workspace),
         Command::Test(options) => test::run(&workspace, &options),
-        Command::Bench => bench::run(&workspace),
+        Command::Bench(options) => bench::run(&workspace, &options),
         Command::Up(options) => up::run(&workspace, &options),
     });
     match done {

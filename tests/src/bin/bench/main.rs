@@ -13,6 +13,7 @@
 )]
 
 mod policies;
+mod sessions;
 
 use std::{
     fs,
@@ -53,6 +54,9 @@ impl Drop for Running {
 }
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("sessions") {
+        return sessions::run();
+    }
     let issuer = Issuer::new("bench", 7);
     let token = issuer.mandate("demo:read");
     let dir = tempfile::tempdir().unwrap();
