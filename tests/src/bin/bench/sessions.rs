@@ -60,8 +60,12 @@ pub(crate) fn run() {
 
     let root = &sessions[0].0;
     let started = Instant::now();
-    zone.governed("DELETE", &format!("/agents/{root}"), &Value::Null).ok();
-    println!("ending the root and all below it: {:.1?}", started.elapsed());
+    zone.governed("DELETE", &format!("/agents/{root}"), &Value::Null)
+        .ok();
+    println!(
+        "ending the root and all below it: {:.1?}",
+        started.elapsed()
+    );
     let (_, left, took) = list(&zone, "&status=active");
     assert_eq!(left, 0);
     println!("listing the active ones, none: {took:.1?}");
