@@ -1,7 +1,7 @@
 //! Caracal's proxy-wasm filter. It has no rules of its own: it translates between the host and the
 //! `authority` crate, keeps what that decides by in step with the STS, and answers refusals.
 //!
-//! `config`, `structure`, `identity`, `response` and `sync` know no host and are tested natively; `root`,
+//! `config`, `structure`, `identity`, `response`, `replay`, `exchanges` and `sync` know no host and are tested natively; `root`,
 //! `filter`, `report`, `host`, `metrics` and `environment` speak proxy-wasm.
 
 pub mod config;
