@@ -81,6 +81,8 @@ CREATE TABLE delegations (
 CREATE INDEX delegations_by_zone ON delegations (zone_id, id);
 CREATE INDEX delegations_by_source ON delegations (source_session_id, id);
 CREATE INDEX delegations_by_target ON delegations (target_session_id, id);
+CREATE INDEX delegations_by_issuer ON delegations (issuer_application_id);
+CREATE INDEX delegations_by_receiver ON delegations (receiver_application_id);
 CREATE INDEX delegations_by_path ON delegations (path);
 CREATE INDEX delegations_by_parent ON delegations (parent_edge_id) WHERE parent_edge_id IS NOT NULL;
 

@@ -149,15 +149,16 @@ impl Sts {
     }
 
     /// Archives an application. Gateways learn of it with the bundle, so that mandates it already
-    /// holds die with it.
+    /// holds die with it; its sessions end, and what they delegated to others.
     pub(crate) async fn archive_application(&self, zone: &Zone, id: &str) -> Result<()> {
         let mut change = self.store.begin().await?;
-        if !change
-            .archive_application(&zone.id, id, Moment::now())
-            .await?
-        {
+        let now = Moment::now();
+        if !change.archive_application(&zone.id, id, now).await? {
             return Err(not_found());
         }
+        change
+            .end_sessions_of(id, "application archived", now)
+            .await?;
         self.publish(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, application = id, "application archived");
         Ok(())

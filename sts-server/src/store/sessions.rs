@@ -464,6 +464,37 @@ impl Change {
         Ok(done.rows_affected())
     }
 
+    /// Ends all sessions of an application, and revokes every delegation that it gave or received and all
+    /// that rest on those.
+    pub(crate) async fn end_sessions_of(
+        &mut self,
+        application: &str,
+        reason: &str,
+        now: Moment,
+    ) -> Result<()> {
+        let sql = "WITH RECURSIVE fallen (id) AS (
+                       SELECT id FROM delegations
+                       WHERE (issuer_application_id = ?1 OR receiver_application_id = ?1) AND revoked_at IS NULL
+                       UNION SELECT d.id FROM fallen JOIN delegations AS d ON d.parent_edge_id = fallen.id
+                   )
+                   UPDATE delegations SET revoked_at = ?2
+                   WHERE revoked_at IS NULL AND id IN (SELECT id FROM fallen)";
+        sqlx::query(sql)
+            .bind(application)
+            .bind(now)
+            .execute(&mut *self.0)
+            .await?;
+        let sql = "UPDATE sessions SET ended_at = ?, ended_as = 'terminated', end_reason = ?
+                   WHERE application_id = ? AND ended_at IS NULL";
+        sqlx::query(sql)
+            .bind(now)
+            .bind(reason)
+            .bind(application)
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
     /// Writes down of up to `most` tasks that their time is over.
     pub(crate) async fn expire_tasks(&mut self, now: Moment, most: u32) -> Result<u64> {
         let sql = "UPDATE sessions SET ended_at = expires_at, ended_as = 'expired', end_reason = 'ttl'

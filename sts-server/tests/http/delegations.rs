@@ -536,4 +536,23 @@ fn another_application_acts_by_what_the_owner_delegated_to_it() {
     zone.revoke(&edge).expect(200);
     let reply = zone.mint(&theirs, &edge, &as_peer);
     assert_eq!(reply.body["reason"], "delegation_inactive");
+
+    // What an application delegated ends with the application.
+    let again = zone.delegate(
+        &root,
+        &theirs,
+        json!({"receiver_application_id": zone.peer}),
+    );
+    zone.mint(&theirs, &again, &as_peer).expect(200);
+    let agent = zone
+        .demo
+        .zone
+        .path(&format!("/applications/{}", zone.demo.agent));
+    world.admin("DELETE", &agent, None).expect(204);
+    let reply = zone.mint(&theirs, &again, &as_peer);
+    assert_eq!(reply.body["reason"], "delegation_inactive");
+    let ended = world
+        .get(&zone.path(&format!("/agents/{root}")))
+        .expect(200);
+    assert_eq!(ended.body["end_reason"], "application archived");
 }

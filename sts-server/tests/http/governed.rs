@@ -17,8 +17,8 @@ pub(crate) struct Governed<'a> {
     pub(crate) peer_token: String,
 }
 
-/// The agent owns `resource://demo`, where a reader reads and a writer writes as well; the peer owns
-/// `resource://other`.
+/// The agent owns `resource://demo` and `resource://third`, where a reader reads and a writer writes as
+/// well; the peer owns `resource://other`.
 pub(crate) fn roles(agent: &str, peer: &str) -> String {
     format!(
         r#"# caracal:data-document
@@ -27,6 +27,7 @@ import rego.v1
 app_ids := {{"agent": "{agent}", "peer": "{peer}"}}
 grants := {{
     "resource://demo": {{"application": "agent", "roles": {{"reader": ["read"], "writer": ["read", "write"]}}}},
+    "resource://third": {{"application": "agent", "roles": {{"reader": ["read"], "writer": ["read", "write"]}}}},
     "resource://other": {{"application": "peer", "roles": {{"reader": ["read"]}}}},
 }}
 "#
@@ -40,7 +41,7 @@ impl World {
         let zone: Zone<'_> = self.zone(&format!("governed-{number}"));
         let (agent, secret) = zone.application("agent");
         let (peer, peer_secret) = zone.application("peer");
-        for identifier in ["resource://demo", "resource://other"] {
+        for identifier in ["resource://demo", "resource://third", "resource://other"] {
             zone.resource(identifier);
         }
         zone.activate(&zone.policy(&roles(&agent, &peer)));

@@ -41,6 +41,8 @@ enum Call {
     Mint {
         edge: usize,
         scopes: usize,
+        /// Of what was passed on, rather than of anything.
+        fits: bool,
     },
     Act {
         source: usize,
@@ -63,17 +65,19 @@ enum Call {
 
 fn call() -> impl Strategy<Value = Call> {
     let any = 0..100usize;
-    let scopes = 0..3usize;
+    // Which scopes and, in threes, which resources.
+    let (wide, scopes) = (0..9usize, 0..6usize);
     prop_oneof![
         4 => (prop::option::weighted(0.7, any.clone()), proptest::bool::ANY, 300..900u64)
             .prop_map(|(parent, inherit, ttl)| Call::Start { parent, inherit, ttl }),
         8 => (
-            any.clone(), prop::option::of(any.clone()), any.clone(), scopes.clone(),
+            any.clone(), prop::option::of(any.clone()), any.clone(), wide,
             1..5u32, 60..1000u64, prop::option::weighted(0.2, 30..90u64),
         )
             .prop_map(|(source, parent, target, scopes, hops, ttl, mandate_ttl)|
                 Call::Delegate { source, parent, target, scopes, hops, ttl, mandate_ttl }),
-        8 => (any.clone(), scopes.clone()).prop_map(|(edge, scopes)| Call::Mint { edge, scopes }),
+        8 => (any.clone(), scopes.clone(), proptest::bool::weighted(0.6))
+            .prop_map(|(edge, scopes, fits)| Call::Mint { edge, scopes, fits }),
         3 => (any.clone(), any.clone(), scopes).prop_map(|(source, target, scopes)|
             Call::Act { source, target, scopes }),
         1 => any.clone().prop_map(|session| Call::Suspend { session }),
@@ -84,6 +88,17 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 const SCOPES: [&str; 3] = ["read", "write", "read write"];
+const RESOURCES: [&[&str]; 3] = [
+    &["resource://demo"],
+    &["resource://third"],
+    &["resource://demo", "resource://third"],
+];
+
+/// The fields of a request for these scopes of one resource.
+fn asked<'a>(scopes: usize) -> [(&'a str, &'a str); 2] {
+    let resource = RESOURCES[scopes / 3][0];
+    [("scope", SCOPES[scopes % 3]), ("resource", resource)]
+}
 
 /// What the test knows of a zone: nothing but what it was answered.
 struct Known<'a> {
@@ -156,14 +171,15 @@ impl Known<'_> {
                 let (Some(source), Some(target)) = (source, self.session(*target)) else {
                     return;
                 };
-                let scopes: Vec<&str> = SCOPES[*scopes].split(' ').collect();
-                let mut constraints = json!({"max_hops": hops});
+                let resources = RESOURCES[*scopes / 3];
+                let scopes: Vec<&str> = SCOPES[*scopes % 3].split(' ').collect();
+                let mut constraints = json!({"max_hops": hops, "resources": resources});
                 if let Some(ttl) = mandate_ttl {
                     constraints["ttl_seconds"] = json!(ttl);
                 }
                 let more = json!({
                     "scopes": scopes, "ttl_seconds": ttl, "constraints": constraints,
-                    "parent_edge_id": parent.map(|edge| &edge["id"]),
+                    "parent_edge_id": parent.map(|edge| &edge["id"]), "resource_id": null,
                 });
                 let reply = self.zone.try_delegate(source, target, more);
                 if reply.status == 201 {
@@ -171,12 +187,17 @@ impl Known<'_> {
                     self.learn(&id);
                 }
             }
-            Call::Mint { edge, scopes } => {
+            Call::Mint { edge, scopes, fits } => {
                 let Some(edge) = self.edge(*edge) else { return };
+                let mut fields = asked(*scopes);
+                if *fits {
+                    fields[0].1 = edge["scopes"][0].as_str().unwrap();
+                    fields[1].1 = edge["resources"][0].as_str().unwrap();
+                }
                 let session = edge["target_session_id"].as_str().unwrap().to_owned();
                 let id = edge["id"].as_str().unwrap().to_owned();
                 let stands = self.stands(&id);
-                let reply = self.zone.mint(&session, &id, &[("scope", SCOPES[*scopes])]);
+                let reply = self.zone.mint(&session, &id, &fields);
                 assert!(reply.status == 200 || reply.status == 403, "{reply:?}");
                 if reply.status == 200 {
                     assert!(stands, "minted on what does not stand: {id}");
@@ -200,9 +221,7 @@ impl Known<'_> {
                     (reply.status == 200).then(|| reply.text("access_token"))
                 };
                 if let (Some(subject), Some(actor)) = (bind(source), bind(target)) {
-                    let reply = self
-                        .zone
-                        .act(&subject, &actor, &[("scope", SCOPES[*scopes])]);
+                    let reply = self.zone.act(&subject, &actor, &asked(*scopes));
                     if reply.status == 200 {
                         self.check(&reply.text("access_token"));
                     }

@@ -56,8 +56,8 @@ impl Demo {
                 "id",
             )?,
         };
-        let granted = set_version(sts, &policy_set_id, &grants(&application_id, &[READ_SCOPE]))?;
-        let withdrawn = set_version(sts, &policy_set_id, &grants(&application_id, &[]))?;
+        let granted = set_version(sts, &policy_set_id, &grants(&application_id, true))?;
+        let withdrawn = set_version(sts, &policy_set_id, &grants(&application_id, false))?;
         let demo = Self {
             application_id,
             client_secret,
@@ -100,12 +100,78 @@ impl Demo {
 
     /// Asks for a mandate for the demo resource.
     pub(super) fn exchange(&self, sts: &Sts, scope: &str) -> Result<Answer> {
-        exchange(sts, &self.application_id, &self.client_secret, scope)
+        exchange(sts, &self.application_id, &self.client_secret, scope, &[])
+    }
+
+    /// Starts a session of the agent and a child of it, and delegates reading to the child.
+    pub(super) fn delegate(&self, sts: &Sts) -> Result<Child> {
+        let start = |label: &str, parent: Option<&str>| {
+            let body = json!({
+                "application_id": self.application_id,
+                "labels": [label],
+                "parent_id": parent,
+                "parent_authority": "none",
+                "ttl_seconds": 600,
+            });
+            text(&sts.send("POST", "/zones/demo/agents", &body)?, "id")
+        };
+        let lead = start("lead", None)?;
+        let session = start("reader", Some(&lead))?;
+        let body = json!({
+            "issuer_application_id": self.application_id,
+            "source_session_id": lead,
+            "receiver_application_id": self.application_id,
+            "target_session_id": session,
+            "resource_id": RESOURCE,
+            "scopes": [READ_SCOPE],
+            "ttl_seconds": 300,
+        });
+        let delegation = text(&sts.send("POST", "/zones/demo/delegations", &body)?, "id")?;
+        Ok(Child {
+            lead,
+            session,
+            delegation,
+        })
+    }
+
+    /// Asks for a mandate for the demo resource, as the child.
+    pub(super) fn exchange_as(&self, sts: &Sts, child: &Child, scope: &str) -> Result<Answer> {
+        let more = [
+            ("agent_session_id", child.session.as_str()),
+            ("delegation_edge_id", &child.delegation),
+        ];
+        exchange(sts, &self.application_id, &self.client_secret, scope, &more)
     }
 }
 
-fn exchange(sts: &Sts, application_id: &str, client_secret: &str, scope: &str) -> Result<Answer> {
-    sts.exchange(&[
+/// A session that acts by what was delegated to it.
+pub(super) struct Child {
+    lead: String,
+    session: String,
+    delegation: String,
+}
+
+impl Child {
+    /// Takes back what was delegated to it.
+    pub(super) fn revoke(&self, sts: &Sts) -> Result<()> {
+        let path = format!("/zones/demo/delegations/{}/revoke", self.delegation);
+        sts.send("PATCH", &path, &json!({})).map(|_| ())
+    }
+
+    /// Ends its parent, and it with that.
+    pub(super) fn end(&self, sts: &Sts) -> Result<()> {
+        sts.delete(&format!("/zones/demo/agents/{}", self.lead))
+    }
+}
+
+fn exchange(
+    sts: &Sts,
+    application_id: &str,
+    client_secret: &str,
+    scope: &str,
+    more: &[(&str, &str)],
+) -> Result<Answer> {
+    let own = [
         (
             "grant_type",
             "urn:ietf:params:oauth:grant-type:token-exchange",
@@ -115,7 +181,8 @@ fn exchange(sts: &Sts, application_id: &str, client_secret: &str, scope: &str) -
         ("client_secret", client_secret),
         ("resource", RESOURCE),
         ("scope", scope),
-    ])
+    ];
+    sts.exchange(&[&own[..], more].concat())
 }
 
 fn application(sts: &Sts, state: &Path) -> Result<(String, String)> {
@@ -133,7 +200,7 @@ fn application(sts: &Sts, state: &Path) -> Result<(String, String)> {
     let id = text(&known, "id")?;
     if let Some(secret) = kept(&file) {
         // What the policy says does not matter here: 401 is the one answer to a wrong secret.
-        if exchange(sts, &id, &secret, READ_SCOPE)?.status != 401 {
+        if exchange(sts, &id, &secret, READ_SCOPE, &[])?.status != 401 {
             return Ok((id, secret));
         }
     }
@@ -232,8 +299,15 @@ fn policy_version(sts: &Sts, content: &str) -> Result<String> {
     }
 }
 
-/// A data document: the agent owns the demo resource, and holds `scopes` on it.
-fn grants(application_id: &str, scopes: &[&str]) -> String {
+/// A data document: the agent owns the demo resource, may itself read, and its sessions by their roles;
+/// or nothing of that.
+fn grants(application_id: &str, granted: bool) -> String {
+    let (scopes, roles) = if granted {
+        let roles = json!({"lead": [READ_SCOPE, WRITE_SCOPE], "reader": [READ_SCOPE]});
+        (json!([READ_SCOPE]), roles)
+    } else {
+        (json!([]), json!({}))
+    };
     format!(
         "# caracal:data-document
 package caracal.authz
@@ -245,7 +319,7 @@ app_ids := {}
 grants := {}
 ",
         json!({"agent": application_id}),
-        json!({RESOURCE: {"application": "agent", "applications": {"agent": scopes}}}),
+        json!({RESOURCE: {"application": "agent", "applications": {"agent": scopes}, "roles": roles}}),
     )
 }
 
@@ -317,7 +391,7 @@ mod tests {
 
     #[test]
     fn the_grants_name_the_application_and_its_scopes() {
-        let policy = grants("a-1", &[READ_SCOPE]);
+        let policy = grants("a-1", true);
         assert!(policy.contains(r#"app_ids := {"agent":"a-1"}"#), "{policy}");
         assert!(
             policy.contains(r#""applications":{"agent":["demo:read"]}"#),

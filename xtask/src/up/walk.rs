@@ -156,6 +156,8 @@ pub(super) fn run(sts: &Sts, demo: &Demo, gateway_url: &str) -> Result<()> {
         "no restart, no new mandate",
     ))?;
 
+    walk.delegated(sts, demo)?;
+
     if walk.surprises == 0 {
         console::line(format_args!("  {} calls, each as expected", walk.calls));
         return Ok(());
@@ -170,6 +172,48 @@ pub(super) fn run(sts: &Sts, demo: &Demo, gateway_url: &str) -> Result<()> {
 }
 
 impl Walk<'_> {
+    /// A child session with less than its parent.
+    fn delegated(&mut self, sts: &Sts, demo: &Demo) -> Result<()> {
+        let child = demo.delegate(sts)?;
+        let minted = demo.exchange_as(sts, &child, demo::READ_SCOPE)?;
+        self.exchange(
+            "A session of the agent has delegated demo:read to a child, which asks for a mandate",
+            demo::READ_SCOPE,
+            &minted,
+            Expected::Allowed,
+            "it gets one of its own, which shows the chain",
+        );
+        let mandate = minted.text("access_token").to_owned();
+        let call = Call {
+            title: "The child reads",
+            method: "GET",
+            path: demo::READ_PATH,
+            mandate: Some(("$CHILD", &mandate)),
+            expected: Expected::Allowed,
+            why: "by what was delegated to it",
+        };
+        let answer = self.call(&call)?;
+        self.report(&call, &answer, None);
+        self.exchange(
+            "The child asks for demo:write, which its parent may",
+            demo::WRITE_SCOPE,
+            &demo.exchange_as(sts, &child, demo::WRITE_SCOPE)?,
+            Expected::Refused(403, "access_denied", "delegation_scope_exceeded"),
+            "a child never gets more than was passed on",
+        );
+        child.revoke(sts)?;
+        let late = demo.exchange_as(sts, &child, demo::READ_SCOPE)?;
+        child.end(sts)?;
+        self.exchange(
+            "The delegation is revoked, and the child asks for demo:read again",
+            demo::READ_SCOPE,
+            &late,
+            Expected::Refused(403, "access_denied", "delegation_inactive"),
+            "from the moment of the revocation nothing is minted on it",
+        );
+        Ok(())
+    }
+
     fn call(&self, call: &Call<'_>) -> Result<Answer> {
         let url = format!("{}{}", self.gateway_url, call.path);
         http::call(
