@@ -208,6 +208,17 @@ pub fn stand_alone(issuer: &Issuer) -> Value {
     })
 }
 
+/// A data document by which the sessions of `owner`, to which the resource of all tests belongs, read it as
+/// `reader` and read and write it as `lead`.
+pub fn roles(owner: &str) -> String {
+    format!(
+        "# caracal:data-document\npackage caracal.authz\nimport rego.v1\n\
+         app_ids := {{\"agent\": \"{owner}\"}}\n\
+         grants := {{\"{RESOURCE}\": {{\"application\": \"agent\", \"roles\": {{\
+         \"reader\": [\"demo:read\"], \"lead\": [\"demo:read\", \"demo:write\"]}}}}}}\n"
+    )
+}
+
 /// A policy that grants an application these scopes on these resources.
 pub fn grants(application: &str, resources: &[&str], scopes: &[&str]) -> String {
     let grant = json!({"application": "agent", "applications": {"agent": scopes}});

@@ -27,13 +27,7 @@ fn post(token: &str) -> Request {
 /// Roles on the resource of all tests, which belongs to the agent.
 fn roles(zone: &Zone<'_>, agent: &Application, more: &Value) {
     zone.resource_with(RESOURCE, "/demo/", more);
-    let content = format!(
-        "# caracal:data-document\npackage caracal.authz\nimport rego.v1\n\
-         app_ids := {{\"agent\": \"{}\"}}\n\
-         grants := {{\"{RESOURCE}\": {{\"application\": \"agent\", \"roles\": {{\
-         \"reader\": [\"demo:read\"], \"lead\": [\"demo:read\", \"demo:write\"]}}}}}}\n",
-        agent.id
-    );
+    let content = e2e::mandates::roles(&agent.id);
     zone.activate(&zone.policy("roles", &content));
 }
 

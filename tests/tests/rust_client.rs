@@ -19,13 +19,7 @@ use tower::{Layer, ServiceExt, service_fn};
 fn governed(zone: &Zone<'_>) -> Application {
     let agent = zone.application("agent");
     zone.resource(RESOURCE, "/demo/");
-    let content = format!(
-        "# caracal:data-document\npackage caracal.authz\nimport rego.v1\n\
-         app_ids := {{\"agent\": \"{}\"}}\n\
-         grants := {{\"{RESOURCE}\": {{\"application\": \"agent\", \"roles\": {{\
-         \"lead\": [\"demo:read\", \"demo:write\"]}}}}}}\n",
-        agent.id
-    );
+    let content = e2e::mandates::roles(&agent.id);
     zone.activate(&zone.policy("roles", &content));
     agent
 }

@@ -231,7 +231,7 @@ impl Sts {
             Some(parent) => self.store.delegations_along(&parent.path).await?,
             None => Vec::new(),
         };
-        let row = assemble(zone, wish.clone_for(parent.as_ref())?, parent.as_ref(), now)?;
+        let row = assemble(zone, wish.fill(parent.as_ref())?, parent.as_ref(), now)?;
         let chain: Vec<_> = path
             .iter()
             .chain([&row])
@@ -318,7 +318,7 @@ impl Sts {
 
 impl Wish {
     /// The wish with what it left open taken from `parent`.
-    fn clone_for(&self, parent: Option<&DelegationRow>) -> Result<Filled> {
+    fn fill(&self, parent: Option<&DelegationRow>) -> Result<Filled> {
         let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
         let resources = match parent {
             _ if !self.resources.is_empty() => self.resources.clone(),

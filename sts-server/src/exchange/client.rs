@@ -1,4 +1,5 @@
-//! Who asks: a client secret, or a session mandate presented as `subject_token`.
+//! Who asks: an application by its client secret, or whoever holds session mandates of a subject and an
+//! actor, or a gateway for whoever presented a mandate to it; and in which session, under what.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -4,6 +4,7 @@
 mod client;
 mod decide;
 mod mint;
+mod origin;
 mod request;
 mod standing;
 
