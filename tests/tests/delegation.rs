@@ -168,6 +168,11 @@ fn an_upstream_gets_a_mandate_of_its_own() {
             assert_eq!(own[claim], presented[claim], "{claim}");
         }
         assert!(own["exp"].as_u64() <= presented["exp"].as_u64());
+        // A body waits with its request.
+        let body = "x".repeat(100_000);
+        let writing = zone.mint(&agent, "demo:write");
+        let request = Request::new("POST", "/demo/items").bearer(&writing);
+        assert_eq!(site.allowed(request.body(&body)).body, body);
         // However many come at once, each worker asks once, and each request arrives.
         crowd = zone.mint(&agent, "demo:read");
         let granted = || count(&site, "granted");

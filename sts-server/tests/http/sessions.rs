@@ -337,7 +337,7 @@ fn a_task_ends_when_its_time_is_up_also_over_a_restart() {
     let mut world = World::new();
     let (path, short, parent) = {
         let zone = world.governed();
-        let parent = zone.start(json!({"ttl_seconds": 2}));
+        let parent = zone.start(json!({"ttl_seconds": 5}));
         // A child ends with its parent at the latest.
         let short = zone.start(json!({"parent_id": parent, "ttl_seconds": 3600}));
         let shown = get(&zone, &format!("/agents/{short}")).expect(200).body;
@@ -346,7 +346,7 @@ fn a_task_ends_when_its_time_is_up_also_over_a_restart() {
         (zone.path(""), short, parent)
     };
     world.stop();
-    std::thread::sleep(Duration::from_millis(2100));
+    std::thread::sleep(Duration::from_millis(5100));
     world.start();
     let shown = world
         .get(&format!("{path}/agents/{short}"))
