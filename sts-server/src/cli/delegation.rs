@@ -35,7 +35,7 @@ pub(super) const COLUMNS: [Field; 7] = [
 const IMPACT: [Field; 3] = [
     ("delegations that fall", "revoked_edges"),
     ("sessions that lose them", "affected_sessions"),
-    ("sessions", "sessions"),
+    ("sessions", "affected_agents"),
 ];
 
 #[derive(Debug, Subcommand)]

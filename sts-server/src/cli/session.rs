@@ -197,7 +197,7 @@ pub(super) fn run(command: &SessionCommand, context: &Context<'_>) -> Result<(),
             .list(&client.items(&one(argument, &["children"])?)?, &COLUMNS),
         SessionCommand::Authority(argument) => {
             let found = client.get(&one(argument, &["effective-authority"])?)?;
-            let edges = found.get("delegations").and_then(Value::as_array);
+            let edges = found.get("inbound_edges").and_then(Value::as_array);
             let edges = edges.cloned().unwrap_or_default();
             match context.output.format() {
                 super::output::Format::Json => context.output.either("", &found),

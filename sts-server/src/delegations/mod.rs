@@ -79,12 +79,13 @@ impl DelegationView {
 /// What falls with a delegation.
 #[derive(Debug, Serialize)]
 pub(crate) struct Impact {
+    edge_id: String,
     revoked_edges: usize,
     affected_sessions: usize,
     /// Itself first.
-    delegations: Vec<DelegationView>,
+    affected_edges: Vec<DelegationView>,
     /// Whom they were delegated to.
-    sessions: BTreeSet<String>,
+    affected_agents: BTreeSet<String>,
     /// Whether there is more than is listed.
     truncated: bool,
 }
@@ -106,7 +107,7 @@ pub(crate) struct EffectiveAuthority {
     /// Whether it may also begin delegations, as far as the policy lets its application.
     originates: bool,
     /// Each by itself: authority of several does not add up.
-    delegations: Vec<DelegationView>,
+    inbound_edges: Vec<DelegationView>,
 }
 
 impl Sts {
@@ -216,7 +217,7 @@ impl Sts {
             status: row.state(now).name(),
             originates: row.originates,
             agent_session_id: row.id,
-            delegations: edges
+            inbound_edges: edges
                 .into_iter()
                 .map(|edge| DelegationView::new(edge, now))
                 .collect(),
@@ -240,13 +241,14 @@ impl Sts {
             .map(|row| row.target_session_id.to_string())
             .collect();
         Ok(Impact {
+            edge_id: row.id.to_string(),
             revoked_edges: rows.len(),
             affected_sessions: sessions.len(),
-            delegations: rows
+            affected_edges: rows
                 .into_iter()
                 .map(|row| DelegationView::new(row, now))
                 .collect(),
-            sessions,
+            affected_agents: sessions,
             truncated,
         })
     }

@@ -397,6 +397,10 @@ fn what_is_revoked_suspended_or_ended_mints_nothing() {
         (&impact["revoked_edges"], &impact["affected_sessions"]),
         (&json!(2), &json!(2))
     );
+    assert_eq!(impact["edge_id"], first.as_str());
+    let mut fallen = [child.as_str(), &grandchild];
+    fallen.sort_unstable();
+    assert_eq!(impact["affected_agents"], json!(fallen));
     let revoked = zone.revoke(&first).expect(200).body;
     assert_eq!(revoked["revoked_edges"], 2);
     assert_eq!(zone.revoke(&first).expect(200).body["revoked_edges"], 0);

@@ -399,7 +399,7 @@ fn a_child_begins_with_what_its_parent_has_or_with_nothing() {
     );
     let authority = authority.expect(200).body;
     assert_eq!(authority["originates"], false);
-    assert_eq!(authority["delegations"][0]["scopes"], json!(["write"]));
+    assert_eq!(authority["inbound_edges"][0]["scopes"], json!(["write"]));
     zone.revoke(&second).expect(200);
     assert_eq!(
         zone.try_start(named).error(),
