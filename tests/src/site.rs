@@ -81,7 +81,10 @@ impl Site {
 
     /// Sends a request to each worker, some more than once: connections that are open together are
     /// shared out evenly, and two for each worker leave room for those that are just closing.
-    fn on_every_worker(&self, request: impl Fn() -> Request) -> Vec<(Response, Option<Arrival>)> {
+    pub fn on_every_worker(
+        &self,
+        request: impl Fn() -> Request,
+    ) -> Vec<(Response, Option<Arrival>)> {
         let mut connections: Vec<Connection> = (0..2 * self.gateway.workers())
             .map(|_| Connection::open(self.gateway.address()).unwrap())
             .collect();
