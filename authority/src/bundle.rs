@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    ids::{ApplicationId, KeyId, PolicySetId, PolicySetVersionId, ZoneId},
+    ids::{KeyId, PolicySetId, PolicySetVersionId, ZoneId},
     jwks::{JwkSet, KeySet},
     key::SigningKey,
     policy::{Compiled, ModuleDigest},
@@ -39,8 +39,6 @@ pub struct Bundle {
     pub keys: JwkSet,
     /// The zone's resources.
     pub resources: Vec<crate::resource::ResourceSpec>,
-    /// Applications archived so recently that mandates of theirs may still be in date.
-    pub archived_applications: Vec<ApplicationId>,
     /// The active policy; without one everything is denied.
     pub policy: Option<BundlePolicy>,
     /// A policy that is evaluated beside it and never enforced.

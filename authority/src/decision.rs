@@ -18,6 +18,7 @@ use crate::{
     },
     refusal::{Reason, Refusal},
     resource::{Forward, Operation, OperationEnforcement, Resource},
+    revocation::{Anchor, Filter, Finding},
     snapshot::Snapshot,
     time::Timestamp,
 };
@@ -79,17 +80,23 @@ pub struct Permit {
     mandate: Arc<Mandate>,
     identifier: String,
     forward: Option<Forward>,
+    ends_with_mandate: bool,
 }
 
 impl Permit {
     /// The mandate under which the request passes.
-    pub fn mandate(&self) -> &Mandate {
+    pub fn mandate(&self) -> &Arc<Mandate> {
         &self.mandate
     }
 
     /// The resource that is called.
     pub fn resource(&self) -> &str {
         &self.identifier
+    }
+
+    /// Whether the answer, however long it takes, ends with the mandate.
+    pub fn ends_with_mandate(&self) -> bool {
+        self.ends_with_mandate
     }
 
     /// What the resource wants the upstream to see in `Authorization`.
@@ -109,21 +116,54 @@ pub struct IdentifiedCall {
 }
 
 impl IdentifiedCall {
+    /// The mandate.
+    pub fn mandate(&self) -> &Arc<Mandate> {
+        &self.mandate
+    }
+
     /// Whether the mandate had been verified before.
     pub fn was_cached(&self) -> bool {
         self.cached
     }
 }
 
+/// A mandate of which the filter says that it may be revoked, and only the STS knows.
+#[derive(Debug)]
+pub struct Suspect {
+    mandate: Arc<Mandate>,
+    places: Vec<usize>,
+}
+
+impl Suspect {
+    /// Its anchors that the STS is to be asked about.
+    pub fn anchors(&self) -> Vec<Anchor<'_>> {
+        let anchors = self.mandate.anchors();
+        let suspected = self.places.iter().filter_map(|place| anchors.get(*place));
+        suspected.copied().collect()
+    }
+}
+
+/// How far a request is known.
+#[derive(Debug)]
+pub enum Identified {
+    /// The caller is known, and not revoked.
+    Call(IdentifiedCall),
+    /// The caller is known, and may be revoked.
+    Suspect(Suspect),
+}
+
 /// Decides on `request`. Beside the decision stands what the shadow policy says, where there is one
-/// and the decision was the policy's.
+/// and the decision was the policy's. What the filter only suspects is denied here; who can ask the
+/// STS takes the two halves one after the other.
 pub fn decide(
     snapshot: &mut Snapshot,
+    filter: Option<&Filter>,
     request: &Request<'_>,
     now: Timestamp,
 ) -> (Decision, Option<ShadowVerdict>) {
-    let (outcome, shadow) = match identify(snapshot, request, now) {
-        Ok(call) => authorise(snapshot, request, call),
+    let (outcome, shadow) = match identify(snapshot, filter, request, now) {
+        Ok(Identified::Call(call)) => authorise(snapshot, request, call),
+        Ok(Identified::Suspect(_)) => (Err(Reason::TokenRevoked.into()), None),
         Err(refusal) => (Err(refusal), None),
     };
     match outcome {
@@ -132,23 +172,28 @@ pub fn decide(
     }
 }
 
-/// The first half of [`decide`]: which resource is called, and by whose mandate.
+/// The first half of [`decide`]: which resource is called, and by whose mandate. Without a filter nothing
+/// is revoked: for a gateway that has all it knows in its configuration.
 ///
 /// # Errors
 /// The first check that fails, as a [`Refusal`].
 pub fn identify(
     snapshot: &mut Snapshot,
+    filter: Option<&Filter>,
     request: &Request<'_>,
     now: Timestamp,
-) -> Result<IdentifiedCall, Refusal> {
+) -> Result<Identified, Refusal> {
     let path = NormalPath::parse(request.target)
         .map_err(|error| Refusal::with_detail(Reason::PathAmbiguous, error.to_string()))?;
     let identifier = called_resource(snapshot, request, &path)?.to_owned();
     let token = bearer_token(request.authorization)?;
     let (mandate, cached) = mandate(snapshot, token, now)?;
     let claims = mandate.claims();
-    if snapshot.archived.contains(&claims.client_id) {
-        return Err(Reason::ApplicationArchived.into());
+    let findings = filter.map_or(Finding::Clear, |filter| filter.find(&mandate));
+    match findings {
+        Finding::Clear => {}
+        Finding::Revoked => return Err(Reason::TokenRevoked.into()),
+        Finding::Suspect(places) => return Ok(Identified::Suspect(Suspect { mandate, places })),
     }
     // Only those who may call something learn which resources there are.
     let resource = snapshot
@@ -169,13 +214,13 @@ pub fn identify(
     if !required.iter().all(|id| claims.chain_contains(id)) {
         return Err(Reason::ChainMismatch.into());
     }
-    Ok(IdentifiedCall {
+    Ok(Identified::Call(IdentifiedCall {
         mandate,
         identifier,
         path,
         cached,
         now,
-    })
+    }))
 }
 
 /// The second half of [`decide`]: whether the mandate covers the operation, and the policy allows it.
@@ -202,7 +247,8 @@ pub fn authorise(
         Ok(covered) => covered,
         Err(refusal) => return (Err(refusal), None),
     };
-    let forward = resource.spec().forward;
+    let spec = resource.spec();
+    let (forward, ends_with_mandate) = (spec.forward, spec.end_streams_at_expiry);
     let input = PolicyInput::call(&Call {
         mandate: &call.mandate,
         resource,
@@ -218,13 +264,14 @@ pub fn authorise(
     let shadow = shadow
         .as_mut()
         .map(|(_, evaluator)| compare(evaluator, &input, evaluated.as_ref(), request, &call));
-    (outcome(evaluated, call, forward), shadow)
+    (outcome(evaluated, call, forward, ends_with_mandate), shadow)
 }
 
 fn outcome(
     evaluated: Option<Result<PolicyResult, EvalError>>,
     call: IdentifiedCall,
     forward: Option<Forward>,
+    ends_with_mandate: bool,
 ) -> Result<Permit, Refusal> {
     let result = evaluated
         .ok_or(Reason::NoActivePolicySet)?
@@ -242,6 +289,7 @@ fn outcome(
         mandate: call.mandate,
         identifier: call.identifier,
         forward,
+        ends_with_mandate,
     })
 }
 

@@ -19,6 +19,7 @@ pub mod path;
 pub mod policy;
 pub mod refusal;
 pub mod resource;
+pub mod revocation;
 pub mod signature;
 pub mod snapshot;
 #[cfg(test)]

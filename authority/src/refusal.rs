@@ -51,8 +51,8 @@ pub enum Reason {
     UseNotAllowed,
     /// Neither `aud` nor `target` covers what is called.
     AudienceMismatch,
-    /// The application has been archived.
-    ApplicationArchived,
+    /// The mandate, or something that it rests on, has been revoked.
+    TokenRevoked,
     /// The routing header names no resource of the zone.
     ResourceUnknown,
     /// An application that the resource requires is not in the chain of delegation.
@@ -222,11 +222,11 @@ impl Reason {
                 "invalid_token",
                 "the mandate is not for this resource",
             ),
-            R::ApplicationArchived => Face(
-                "application_archived",
+            R::TokenRevoked => Face(
+                "token_revoked",
                 401,
                 "invalid_token",
-                "the application has been archived",
+                "the mandate, or something that it rests on, has been revoked",
             ),
             R::ResourceUnknown => Face(
                 "resource_unknown",
@@ -343,7 +343,7 @@ impl Reason {
             R::ZoneMismatch,
             R::UseNotAllowed,
             R::ClaimMissing,
-            R::ApplicationArchived,
+            R::TokenRevoked,
             R::ResourceUnknown,
             R::AudienceMismatch,
             R::ChainMismatch,

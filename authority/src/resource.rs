@@ -77,6 +77,9 @@ pub struct ResourceSpec {
     /// Whether a mandate for it is good for one request only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub single_use: bool,
+    /// Whether an answer that goes on and on, a stream of events for one, ends with the mandate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end_streams_at_expiry: bool,
     /// Applications that must all be in the chain of delegation of whoever calls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub require_chain_contains: Vec<ApplicationId>,
@@ -379,6 +382,7 @@ mod tests {
                 .collect(),
             operation_enforcement: OperationEnforcement::Enforced,
             single_use: false,
+            end_streams_at_expiry: false,
             require_chain_contains: Vec::new(),
             forward: None,
         }

@@ -20,12 +20,15 @@ const MAX_SIGNATURE_BYTES: usize = 1024;
 pub enum Artifact {
     /// A bundle for gateways.
     Bundle,
+    /// Revoked anchors for gateways.
+    Revocations,
 }
 
 impl Artifact {
     fn typ(self) -> &'static str {
         match self {
             Artifact::Bundle => "caracal-bundle+jws",
+            Artifact::Revocations => "caracal-revocations+jws",
         }
     }
 }

@@ -2,12 +2,12 @@
 //! belongs to them. Everything in it has been checked; a bundle that does not hold together never
 //! becomes a snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::{
     binding::Bindings,
     bundle::{Bundle, BundleError, BundlePolicy},
-    ids::{ApplicationId, ZoneId},
+    ids::ZoneId,
     jwks::{JwksError, KeySet},
     mandate::MandateCache,
     policy::{COMPILER, Compiled, Evaluator, LoadError, Policy},
@@ -63,7 +63,6 @@ pub struct Snapshot {
     pub(crate) keys: KeySet,
     pub(crate) resources: BTreeMap<String, Resource>,
     pub(crate) bindings: Bindings,
-    pub(crate) archived: BTreeSet<ApplicationId>,
     pub(crate) policy: Option<(PolicyOrigin, Evaluator)>,
     pub(crate) shadow: Option<(PolicyOrigin, Evaluator)>,
     shadow_error: Option<SnapshotError>,
@@ -72,7 +71,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot without a policy, which denies everything, and without archived applications.
+    /// A snapshot without a policy, which denies everything.
     ///
     /// # Errors
     /// [`SnapshotError::Resource`], [`SnapshotError::DuplicateResource`].
@@ -100,7 +99,6 @@ impl Snapshot {
             keys,
             resources,
             bindings,
-            archived: BTreeSet::new(),
             policy: None,
             shadow: None,
             shadow_error: None,
@@ -129,7 +127,6 @@ impl Snapshot {
             bundle.resources,
             bindings,
         )?;
-        snapshot.archived = bundle.archived_applications.into_iter().collect();
         snapshot.policy = policy;
         snapshot.shadow = shadow;
         snapshot.shadow_error = shadow_error;

@@ -14,6 +14,9 @@ use crate::{
     mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, verify},
     refusal::{Reason, Refusal},
     resource::{Operation, OperationEnforcement, ResourceSpec},
+    revocation::{
+        Anchor, AnchorKind, Base, Changes, Content, Digest, Filter, HashKey, Publication,
+    },
     time::Timestamp,
 };
 
@@ -83,6 +86,7 @@ pub(crate) fn claims() -> Claims {
         target: vec![DEMO.to_owned()],
         agent_session_id: None,
         session_path: Vec::new(),
+        granting_sessions: Vec::new(),
         labels: Vec::new(),
         delegation_edge_id: None,
         source_session_id: None,
@@ -230,6 +234,7 @@ pub(crate) fn demo_resource() -> ResourceSpec {
         ],
         operation_enforcement: OperationEnforcement::Enforced,
         single_use: false,
+        end_streams_at_expiry: false,
         require_chain_contains: Vec::new(),
         forward: None,
     }
@@ -264,8 +269,33 @@ pub(crate) fn bundle() -> Bundle {
         sequence: 7,
         keys: jwks(),
         resources: vec![demo_resource()],
-        archived_applications: vec![],
         policy: None,
         shadow: None,
+    }
+}
+
+/// The key of the zone's digests.
+pub(crate) const HASH_KEY: HashKey = HashKey([7; 16]);
+
+/// A filter of the zone that holds these anchors.
+pub(crate) fn revoking(anchors: &[(AnchorKind, &str)]) -> Filter {
+    let digests = anchors
+        .iter()
+        .map(|&(kind, id)| HASH_KEY.digest(Anchor { kind, id }));
+    Filter::new(whole(1, digests.collect())).unwrap()
+}
+
+/// A whole publication of the zone.
+pub(crate) fn whole(epoch: u64, digests: Vec<Digest>) -> Publication {
+    Publication {
+        zone_id: ZONE.into(),
+        key: HASH_KEY,
+        epoch,
+        changed_at: 0,
+        changes: Changes::default(),
+        content: Content::Whole {
+            load: digests.len().try_into().unwrap(),
+            base: Base::of(digests),
+        },
     }
 }

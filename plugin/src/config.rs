@@ -88,6 +88,7 @@ struct RawResource {
     operations: Option<Vec<Operation>>,
     operation_enforcement: Option<OperationEnforcement>,
     single_use: Option<bool>,
+    end_streams_at_expiry: Option<bool>,
     require_chain_contains: Option<Vec<ApplicationId>>,
     forward: Option<Forward>,
 }
@@ -345,6 +346,10 @@ fn refuse_inline_resources(resources: &[RawResource]) -> Result<(), ConfigError>
             ),
             ("single_use", resource.single_use.is_some()),
             (
+                "end_streams_at_expiry",
+                resource.end_streams_at_expiry.is_some(),
+            ),
+            (
                 "require_chain_contains",
                 resource.require_chain_contains.is_some(),
             ),
@@ -389,6 +394,7 @@ fn inline(
                 operations: resource.operations.unwrap_or_default(),
                 operation_enforcement: resource.operation_enforcement.unwrap_or_default(),
                 single_use: resource.single_use.unwrap_or_default(),
+                end_streams_at_expiry: resource.end_streams_at_expiry.unwrap_or_default(),
                 require_chain_contains: resource.require_chain_contains.unwrap_or_default(),
                 forward: match resource.forward {
                     Some(Forward::ResourceMandate) => {

@@ -1,10 +1,12 @@
 //! Resource mandates that the STS gives for what clients presented: which are held, which are being
 //! asked for, and who waits for them. No host here: whoever uses this makes the calls.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use authority::time::Timestamp;
 use serde::Deserialize;
+
+use crate::questions::Questions;
 
 /// Most exchanges under way.
 const MAX_UNDER_WAY: usize = 256;
@@ -38,11 +40,6 @@ struct Held {
     ends: Timestamp,
 }
 
-struct UnderWay<W> {
-    call: Option<u32>,
-    waiting: Vec<W>,
-}
-
 /// Why there is no resource mandate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -66,9 +63,7 @@ pub struct Exchanges<W> {
     young: HashMap<Key, Held>,
     old: HashMap<Key, Held>,
     generation_size: usize,
-    under_way: HashMap<Key, UnderWay<W>>,
-    queue: VecDeque<Question>,
-    waiting: usize,
+    questions: Questions<Key, String, W>,
 }
 
 impl<W> Exchanges<W> {
@@ -78,9 +73,7 @@ impl<W> Exchanges<W> {
             young: HashMap::new(),
             old: HashMap::new(),
             generation_size: capacity.div_ceil(2),
-            under_way: HashMap::new(),
-            queue: VecDeque::new(),
-            waiting: 0,
+            questions: Questions::new(MAX_UNDER_WAY, MAX_WAITING),
         }
     }
 
@@ -95,7 +88,8 @@ impl<W> Exchanges<W> {
             return Found::Missing;
         }
         if held.ends <= now.plus(REFRESH_SECONDS) && held.ends < ends {
-            self.ask(question.clone());
+            self.questions
+                .ask(question.key.clone(), question.token.clone());
         }
         Found::Held(held.token)
     }
@@ -121,63 +115,28 @@ impl<W> Exchanges<W> {
     /// # Errors
     /// The waiter, if too many wait or too much is asked.
     pub fn wait(&mut self, question: Question, waiter: W) -> Result<(), W> {
-        if self.waiting >= MAX_WAITING {
-            return Err(waiter);
-        }
-        let key = question.key.clone();
-        if !self.ask(question) {
-            return Err(waiter);
-        }
-        match self.under_way.get_mut(&key) {
-            Some(under_way) => {
-                under_way.waiting.push(waiter);
-                self.waiting += 1;
-                Ok(())
-            }
-            None => Err(waiter),
-        }
-    }
-
-    /// Whether it is being asked.
-    fn ask(&mut self, question: Question) -> bool {
-        if self.under_way.contains_key(&question.key) {
-            return true;
-        }
-        if self.under_way.len() >= MAX_UNDER_WAY {
-            return false;
-        }
-        let nobody = UnderWay {
-            call: None,
-            waiting: Vec::new(),
-        };
-        self.under_way.insert(question.key.clone(), nobody);
-        self.queue.push_back(question);
-        true
+        self.questions.wait(question.key, question.token, waiter)
     }
 
     /// Whether there is something to be sent.
     pub fn has_questions(&self) -> bool {
-        !self.queue.is_empty()
+        self.questions.has_any()
     }
 
     /// The next question to be sent.
     pub fn take(&mut self) -> Option<Question> {
-        self.queue.pop_front()
+        let (key, token) = self.questions.take()?;
+        Some(Question { key, token })
     }
 
     /// A question was sent, and its answer comes under this number.
     pub fn sent(&mut self, key: &Key, call: u32) {
-        if let Some(under_way) = self.under_way.get_mut(key) {
-            under_way.call = Some(call);
-        }
+        self.questions.sent(key, call);
     }
 
     /// Which question the answer `call` is to.
     pub fn asked(&self, call: u32) -> Option<Key> {
-        self.under_way
-            .iter()
-            .find(|(_, under_way)| under_way.call == Some(call))
-            .map(|(key, _)| key.clone())
+        self.questions.asked(call)
     }
 
     /// Takes an answer, and returns those who waited for it.
@@ -185,27 +144,17 @@ impl<W> Exchanges<W> {
         if let Some((token, ends)) = answer {
             self.keep(key.clone(), Held { token, ends });
         }
-        let waiting = self
-            .under_way
-            .remove(key)
-            .map(|under_way| under_way.waiting)
-            .unwrap_or_default();
-        self.waiting -= waiting.len();
-        waiting
+        self.questions.answered(key)
     }
 
     /// Lets go of those who do not wait any more.
     pub fn forget(&mut self, gone: impl Fn(&W) -> bool) {
-        for under_way in self.under_way.values_mut() {
-            let before = under_way.waiting.len();
-            under_way.waiting.retain(|waiter| !gone(waiter));
-            self.waiting -= before - under_way.waiting.len();
-        }
+        self.questions.forget(gone);
     }
 
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
-        self.waiting
+        self.questions.waiting()
     }
 }
 

@@ -1,9 +1,12 @@
 //! One request: translated for the decision, and its outcome translated back.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use authority::{
-    decision::{self, Permit, RESOURCE_HEADER, Request, SingleHeader, shadow::ShadowVerdict},
+    decision::{
+        self, Identified, Permit, RESOURCE_HEADER, Request, SingleHeader, Suspect,
+        shadow::ShadowVerdict,
+    },
     mandate::MandateUse,
     refusal::{Reason, Refusal},
     resource::Forward,
@@ -11,13 +14,13 @@ use authority::{
 use proxy_wasm::{
     hostcalls,
     traits::{Context, HttpContext},
-    types::{Action, Bytes, MapType, Status},
+    types::{Action, BufferType, Bytes, MapType, Status},
 };
 
 use crate::{
     exchanges::{Failure, Found, Key, Question},
-    host, identity, response,
-    root::Worker,
+    host, identity, response, streams,
+    worker::Worker,
 };
 
 /// The filter for one request.
@@ -28,10 +31,23 @@ pub(crate) struct Filter {
 
 /// A request that may pass once the resource mandate is there that its upstream needs.
 pub(crate) struct Waiter {
-    context_id: u32,
+    call: Call,
     permit: Permit,
+}
+
+/// A request as it came.
+pub(crate) struct Call {
+    context_id: u32,
     headers: Vec<(String, Bytes)>,
     request_id: String,
+}
+
+/// What waits for the STS to say whether a mandate is revoked.
+pub(crate) enum Paused {
+    /// A request that is not decided on yet.
+    Request(Call),
+    /// One that passes already, in this context.
+    Stream(u32),
 }
 
 /// What the upstream is to see in `Authorization`.
@@ -45,34 +61,83 @@ enum Authorization {
 enum Outcome {
     Passes,
     Waits,
+    Refused,
+}
+
+/// What a decision comes to.
+enum Judged {
+    Permitted(Permit),
+    Suspect(Suspect),
 }
 
 impl Filter {
     pub(crate) fn new(worker: Rc<RefCell<Worker>>, context_id: u32) -> Self {
         Self { worker, context_id }
     }
+}
 
-    fn request_id(&self, headers: &[(String, Bytes)]) -> String {
+impl Call {
+    fn new(context_id: u32, headers: Vec<(String, Bytes)>) -> Self {
         let sent = headers
             .iter()
             .find(|(name, value)| name == "x-request-id" && identity::is_request_id(value))
             .and_then(|(_, value)| String::from_utf8(value.clone()).ok());
         // The host makes one unless it is told not to; then time and context are as good as unique.
-        sent.unwrap_or_else(|| format!("{:x}-{:x}", host::now_nanos(), self.context_id))
+        let request_id = sent.unwrap_or_else(|| format!("{:x}-{context_id:x}", host::now_nanos()));
+        Self {
+            context_id,
+            headers,
+            request_id,
+        }
+    }
+
+    /// Decides, and lets the request go, wait, or be refused. What waits comes back here, but not twice
+    /// for the same.
+    fn decide(self, worker: &mut Worker, settled: bool) -> Outcome {
+        let permit = match decide(worker, &self.headers) {
+            Ok(Judged::Permitted(permit)) => permit,
+            Ok(Judged::Suspect(_)) if settled => {
+                return self.refused(worker, &Reason::TokenRevoked.into());
+            }
+            Ok(Judged::Suspect(suspect)) => {
+                let request_id = self.request_id.clone();
+                return match worker.settle_request(&suspect, Paused::Request(self)) {
+                    Ok(()) => Outcome::Waits,
+                    Err(reason) => {
+                        refuse(worker, &reason.into(), &request_id);
+                        Outcome::Refused
+                    }
+                };
+            }
+            Err(refusal) => return self.refused(worker, &refusal),
+        };
+        self.pass(worker, permit)
+    }
+
+    fn refused(&self, worker: &mut Worker, refusal: &Refusal) -> Outcome {
+        refuse(worker, refusal, &self.request_id);
+        Outcome::Refused
+    }
+
+    /// Goes on where the request stopped to be looked up, in its own context.
+    pub(crate) fn decide_again(self, worker: &mut Worker) {
+        // A request that is gone waits for nothing.
+        if hostcalls::set_effective_context(self.context_id).is_err() {
+            return;
+        }
+        if let Outcome::Passes = self.decide(worker, true) {
+            let _ = hostcalls::resume_http_request();
+        }
     }
 
     /// Lets a permitted request go, or wait.
-    fn pass(
-        &self,
-        worker: &mut Worker,
-        permit: Permit,
-        headers: Vec<(String, Bytes)>,
-        request_id: &str,
-    ) -> Result<Outcome, Refusal> {
+    fn pass(self, worker: &mut Worker, permit: Permit) -> Outcome {
         let claims = permit.mandate().claims();
         // Before anything else is done with it: a mandate whose exchange fails has been used all the same.
-        if claims.once {
-            worker.use_up(claims)?;
+        if claims.once
+            && let Err(reason) = worker.use_up(claims)
+        {
+            return self.refused(worker, &reason.into());
         }
         let authorization = match permit.forward().unwrap_or(worker.config.forward) {
             Forward::None => Authorization::Removed,
@@ -89,7 +154,7 @@ impl Filter {
                         jti: claims.jti.clone(),
                         resource: permit.resource().to_owned(),
                     },
-                    token: presented(&headers),
+                    token: presented(&self.headers),
                 };
                 let now = host::to_timestamp(host::now_nanos());
                 let found = worker.exchanges.find(&question, claims.exp, now);
@@ -97,57 +162,87 @@ impl Filter {
                 match found {
                     Found::Held(token) => Authorization::Mandate(token),
                     Found::Missing => {
-                        let waiter = Waiter {
-                            context_id: self.context_id,
-                            permit,
-                            headers,
-                            request_id: request_id.to_owned(),
-                        };
-                        worker
-                            .exchanges
-                            .wait(question, waiter)
-                            .map_err(|_| Reason::ExchangeUnavailable)?;
+                        let request_id = self.request_id.clone();
+                        let waiter = Waiter { call: self, permit };
+                        if worker.exchanges.wait(question, waiter).is_err() {
+                            refuse(worker, &Reason::ExchangeUnavailable.into(), &request_id);
+                            return Outcome::Refused;
+                        }
                         worker.ring();
-                        return Ok(Outcome::Waits);
+                        return Outcome::Waits;
                     }
                 }
             }
         };
-        forward(&permit, authorization, &headers, request_id)?;
-        Ok(Outcome::Passes)
+        self.forward(worker, &permit, authorization)
+    }
+
+    fn forward(
+        &self,
+        worker: &mut Worker,
+        permit: &Permit,
+        authorization: Authorization,
+    ) -> Outcome {
+        if let Err(refusal) = forward(permit, authorization, &self.headers, &self.request_id) {
+            return self.refused(worker, &refusal);
+        }
+        worker.metrics.decided(None);
+        let ends = permit.ends_with_mandate();
+        let mandate = Arc::clone(permit.mandate());
+        worker.streams.open(self.context_id, mandate, ends);
+        Outcome::Passes
     }
 }
 
 impl Waiter {
     pub(crate) fn is_of(&self, context_id: u32) -> bool {
-        self.context_id == context_id
+        self.call.context_id == context_id
     }
 
     /// Goes on where the request stopped, in its own context.
     pub(crate) fn resume(self, worker: &mut Worker, answer: &Result<String, Failure>) {
         // A request that is gone waits for nothing.
-        if hostcalls::set_effective_context(self.context_id).is_err() {
+        if hostcalls::set_effective_context(self.call.context_id).is_err() {
             return;
         }
         let now = host::to_timestamp(host::now_nanos());
+        let mandate = self.permit.mandate();
         let outcome = match answer {
-            Ok(token) => self.permit.mandate().check_time(now).and_then(|()| {
-                let authorization = Authorization::Mandate(token.clone());
-                forward(&self.permit, authorization, &self.headers, &self.request_id)
-            }),
+            Ok(token) => mandate
+                .check_time(now)
+                .and_then(|()| Ok(worker.check_revocation(mandate)?))
+                .map(|()| Authorization::Mandate(token.clone())),
             Err(Failure::Refused(reason)) => Err(Refusal::with_detail(
                 Reason::PolicyDenied(reason.clone()),
                 "the STS refuses the resource mandate that the upstream needs",
             )),
             Err(Failure::Unavailable) => Err(Reason::ExchangeUnavailable.into()),
         };
-        match outcome {
-            Ok(()) => {
-                worker.metrics.decided(None);
-                let _ = hostcalls::resume_http_request();
-            }
-            Err(refusal) => refuse(worker, &refusal, &self.request_id),
+        let outcome = match outcome {
+            Ok(authorization) => self.call.forward(worker, &self.permit, authorization),
+            Err(refusal) => self.call.refused(worker, &refusal),
+        };
+        if let Outcome::Passes = outcome {
+            let _ = hostcalls::resume_http_request();
         }
+    }
+}
+
+impl Paused {
+    fn is_of(&self, context_id: u32) -> bool {
+        match self {
+            Paused::Request(call) => call.context_id == context_id,
+            Paused::Stream(context) => *context == context_id,
+        }
+    }
+}
+
+/// Answers a request that has passed, and whose answer has not begun.
+pub(crate) fn refuse_stream(worker: &mut Worker, context_id: u32, reason: Reason) {
+    if hostcalls::set_effective_context(context_id).is_ok() {
+        let sent = hostcalls::get_map_value(MapType::HttpRequestHeaders, "x-request-id");
+        let request_id = sent.ok().flatten().unwrap_or_default();
+        refuse(worker, &reason.into(), &request_id);
     }
 }
 
@@ -167,12 +262,15 @@ fn refuse(worker: &mut Worker, refusal: &Refusal, request_id: &str) {
 
 impl Context for Filter {
     fn on_done(&mut self) -> bool {
-        if let Ok(mut worker) = self.worker.try_borrow_mut()
-            && worker.exchanges.waiting() > 0
-        {
-            worker
-                .exchanges
-                .forget(|waiter| waiter.is_of(self.context_id));
+        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+            let id = self.context_id;
+            worker.streams.close(id);
+            if worker.exchanges.waiting() > 0 {
+                worker.exchanges.forget(|waiter| waiter.is_of(id));
+            }
+            if worker.checks.waiting() > 0 {
+                worker.checks.forget(|paused| paused.is_of(id));
+            }
         }
         true
     }
@@ -183,23 +281,40 @@ impl HttpContext for Filter {
         let Ok(headers) = hostcalls::get_map_bytes(MapType::HttpRequestHeaders) else {
             return Action::Pause; // nothing is known of the request, so it goes nowhere
         };
-        let request_id = self.request_id(&headers);
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
             return Action::Pause;
         };
-        let outcome = decide(&mut worker, &headers)
-            .and_then(|permit| self.pass(&mut worker, permit, headers, &request_id));
-        match outcome {
-            Ok(Outcome::Passes) => {
-                worker.metrics.decided(None);
-                Action::Continue
-            }
-            Ok(Outcome::Waits) => Action::Pause,
-            Err(refusal) => {
-                refuse(&mut worker, &refusal, &request_id);
-                Action::Pause
+        match Call::new(self.context_id, headers).decide(&mut worker, false) {
+            Outcome::Passes => Action::Continue,
+            Outcome::Waits | Outcome::Refused => Action::Pause,
+        }
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        // Our own refusals come through here as well, while the worker is at work.
+        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+            let kind = hostcalls::get_map_value(MapType::HttpResponseHeaders, "content-type");
+            let with_events = kind.ok().flatten().is_some_and(|kind| {
+                let kind = kind.trim_start().to_ascii_lowercase();
+                kind.starts_with("text/event-stream")
+            });
+            worker.streams.answers(self.context_id, with_events);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
+        if let Ok(mut worker) = self.worker.try_borrow_mut()
+            && let Some(reason) = worker.streams.last_word(self.context_id)
+        {
+            // What comes after this is reset at the next tick.
+            let event = streams::last_event(&reason);
+            let body = BufferType::HttpResponseBody;
+            if hostcalls::set_buffer(body, 0, size, event.as_bytes()).is_err() {
+                return Action::Pause;
             }
         }
+        Action::Continue
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
@@ -210,21 +325,29 @@ impl HttpContext for Filter {
     }
 }
 
-fn decide(worker: &mut Worker, headers: &[(String, Bytes)]) -> Result<Permit, Refusal> {
+fn decide(worker: &mut Worker, headers: &[(String, Bytes)]) -> Result<Judged, Refusal> {
     let started = host::now_nanos();
     let stale = worker.is_stale(host::to_millis(started));
+    worker.check_ready()?;
     let snapshot = worker.snapshot.as_mut().ok_or(Reason::NotReady)?;
     if stale {
         return Err(Reason::StaleState.into());
     }
     let request = read_request(headers)?;
-    let identified = decision::identify(snapshot, &request, host::to_timestamp(started));
+    let now = host::to_timestamp(started);
+    let identified = decision::identify(snapshot, worker.revoked.as_ref(), &request, now);
     let verified = host::now_nanos();
     let call = match identified {
-        Ok(call) => call,
+        Ok(Identified::Call(call)) => call,
+        Ok(Identified::Suspect(suspect)) => return Ok(Judged::Suspect(suspect)),
         Err(refusal) => {
             if *refusal.reason() == Reason::KeyUnknown {
                 worker.wish_for_keys(host::to_millis(verified));
+            }
+            if *refusal.reason() == Reason::TokenRevoked {
+                worker
+                    .metrics
+                    .count("caracal_revocation_hits.outcome.revoked");
             }
             return Err(refusal);
         }
@@ -246,7 +369,7 @@ fn decide(worker: &mut Worker, headers: &[(String, Bytes)]) -> Result<Permit, Re
         });
         worker.shadow.add(&origin.policy_set_version_id, verdict);
     }
-    outcome
+    outcome.map(Judged::Permitted)
 }
 
 fn read_request(headers: &[(String, Bytes)]) -> Result<Request<'_>, Refusal> {

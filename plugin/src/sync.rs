@@ -105,10 +105,32 @@ impl Backoff {
     }
 }
 
-/// Whether what is known is too old to decide on. A clock that went back does not make it fresh for
-/// longer than the clock was wrong.
-pub fn is_stale(last_contact: Millis, max_staleness: Duration, now: Millis) -> bool {
-    now.saturating_sub(last_contact) > millis(max_staleness)
+/// How old what is known is: by the clock since the last contact, and by the ticks that have passed in
+/// it. The clock may be set back, and ticks stop where a machine sleeps; the larger of the two counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Freshness {
+    contact: Millis,
+    ticks: u32,
+}
+
+impl Freshness {
+    /// When the STS was last heard of, as far as is known now.
+    pub fn heard(&mut self, contact: Millis) {
+        if contact != self.contact {
+            *self = Self { contact, ticks: 0 };
+        }
+    }
+
+    /// A tick has passed.
+    pub fn tick(&mut self) {
+        self.ticks = self.ticks.saturating_add(1);
+    }
+
+    /// The age at `now`.
+    pub fn age(&self, now: Millis) -> Duration {
+        let by_clock = Duration::from_millis(now.saturating_sub(self.contact));
+        by_clock.max(TICK.saturating_mul(self.ticks))
+    }
 }
 
 #[cfg(test)]
@@ -154,10 +176,26 @@ mod tests {
     }
 
     #[test]
-    fn state_is_stale_past_its_limit_only() {
-        let limit = Duration::from_secs(60);
-        assert!(!is_stale(1_000, limit, 61_000));
-        assert!(is_stale(1_000, limit, 61_001));
-        assert!(!is_stale(5_000, limit, 1_000));
+    fn age_only_grows_until_the_sts_is_heard_again_whatever_the_clock_does() {
+        let mut contact = Freshness::default();
+        contact.heard(100_000);
+        assert_eq!(contact.age(160_000), Duration::from_secs(60));
+        for _ in 0..1_200 {
+            contact.tick();
+            // The same contact again is nothing new.
+            contact.heard(100_000);
+        }
+        // Set back by an hour, or to the contact itself.
+        for now in [0, 100_000, 130_000] {
+            assert_eq!(contact.age(now), Duration::from_secs(60), "{now}");
+        }
+        // Forward: nobody knows what was missed.
+        assert_eq!(contact.age(3_700_000), Duration::from_secs(3_600));
+        contact.heard(130_000);
+        assert_eq!(contact.age(130_000), Duration::ZERO);
+        // Heard of at a time that has not come.
+        contact.heard(9_000_000);
+        contact.tick();
+        assert_eq!(contact.age(130_000), TICK);
     }
 }

@@ -1,11 +1,13 @@
 //! Applications: registered with a secret that is shown once, refused everywhere once archived.
 
-use authority::ids::ApplicationId;
+use authority::{
+    ids::ApplicationId,
+    revocation::{Anchor, AnchorKind},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Moment,
-    entropy,
     error::{Code, Error, Result},
     name,
     secret::Secret,
@@ -80,7 +82,7 @@ impl Sts {
         let (name, traits) = (name::name(&new.name)?, traits(new.traits)?);
         let secret = Secret::generate("cs_")?;
         let application = Application {
-            id: ApplicationId::from(entropy::id()),
+            id: ApplicationId::from(self.unsuspected_id(&zone.id, &[AnchorKind::Application])),
             zone_id: zone.id.clone(),
             name,
             registration_method: "managed".to_owned(),
@@ -148,8 +150,8 @@ impl Sts {
         })
     }
 
-    /// Archives an application. Gateways learn of it with the bundle, so that mandates it already
-    /// holds die with it; its sessions end, and what they delegated to others.
+    /// Archives an application: mandates it already holds die with it, its sessions end, and what they
+    /// delegated to others.
     pub(crate) async fn archive_application(&self, zone: &Zone, id: &str) -> Result<()> {
         let mut change = self.store.begin().await?;
         let now = Moment::now();
@@ -159,7 +161,14 @@ impl Sts {
         change
             .end_sessions_of(id, "application archived", now)
             .await?;
-        self.publish(change, &zone.id).await?;
+        let anchor = Anchor {
+            kind: AnchorKind::Application,
+            id,
+        };
+        change
+            .revoke_for_good(&zone.id, anchor, "application archived", now)
+            .await?;
+        self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, application = id, "application archived");
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use authority::{
     bundle::{Bundle, BundlePolicy, FORMAT, MAX_BUNDLE_BYTES, content_sha256, sign},
     ids::ZoneId,
-    mandate::{LEEWAY_SECONDS, MAX_SESSION_TTL_SECONDS},
 };
 
 use crate::{
@@ -17,8 +16,6 @@ use crate::{
     zones,
 };
 
-/// How long an archived application is told of: until no mandate of it can be in date.
-const ARCHIVED_FOR: Duration = Duration::from_secs(MAX_SESSION_TTL_SECONDS + LEEWAY_SECONDS);
 /// Longest wait for something newer.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(25);
 
@@ -60,17 +57,10 @@ impl Sts {
         let now = Moment::now();
         let rows = self
             .store
-            .bundle_rows(zone, now.minus(ARCHIVED_FOR))
+            .bundle_rows(zone)
             .await?
             .ok_or_else(|| zones::not_found(zone.as_str()))?;
-        // The oldest key that is still published signs: whoever heard from us within the hour knows
-        // it, however many rotations came since and however short their lead.
-        let published = keys::published(&rows.keys, now);
-        let (signer, _) = published
-            .first()
-            .ok_or_else(|| Error::internal(format!("zone {zone} has no signing key")))?;
-        let key = self.keyring.open(signer)?;
-        let kid = signer.kid.clone();
+        let (kid, key) = self.publisher(zone, &rows.keys)?;
         let mut bundle = self.contents(&rows, now)?;
         let mut body = serde_json::to_vec(&bundle).map_err(Error::internal)?;
         if body.len() > MAX_BUNDLE_BYTES && bundle.shadow.take().is_some() {
@@ -100,7 +90,6 @@ impl Sts {
             sequence: rows.zone.sequence,
             keys: keys::jwks(&rows.keys, now),
             resources: rows.resources.iter().map(|row| row.spec()).collect(),
-            archived_applications: rows.archived_applications.clone(),
             policy: rows.policy.as_ref().map(bundled),
             shadow: rows.shadow.as_ref().map(bundled),
         })

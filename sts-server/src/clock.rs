@@ -50,6 +50,11 @@ impl Moment {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
     }
 
+    /// As a number; 0 for what is before the Unix epoch.
+    pub(crate) fn millis(self) -> u64 {
+        u64::try_from(self.0).unwrap_or_default()
+    }
+
     /// In whole seconds, rounded down, as claims carry it.
     pub(crate) fn timestamp(self) -> Timestamp {
         Timestamp(u64::try_from(self.0 / 1000).unwrap_or_default())

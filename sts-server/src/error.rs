@@ -191,6 +191,16 @@ codes! {
     DELEGATION_EXPIRED = "delegation_expired", BAD_REQUEST;
     /// `resource_id` is not among the resources of the constraints.
     DELEGATION_RESOURCE_SCOPE_MISMATCH = "delegation_resource_scope_mismatch", BAD_REQUEST;
+    /// The zone has no such anchor.
+    ANCHOR_NOT_FOUND = "anchor_not_found", NOT_FOUND;
+    /// This is not revoked.
+    REVOCATION_NOT_FOUND = "revocation_not_found", NOT_FOUND;
+    /// This does not come back.
+    REVOCATION_FINAL = "revocation_final", CONFLICT;
+    /// A gateway knows what the database does not.
+    EPOCH_AHEAD = "epoch_ahead", CONFLICT;
+    /// No such key.
+    KEY_NOT_FOUND = "key_not_found", NOT_FOUND;
     /// A fault of the server; the log knows more.
     INTERNAL_ERROR = "internal_error", INTERNAL_SERVER_ERROR;
 }

@@ -12,6 +12,7 @@ use authority::{
     jwks::{Jwk, JwkSet},
     key::SigningKey,
     mandate::MAX_SESSION_TTL_SECONDS,
+    revocation::{Anchor, AnchorKind},
 };
 use serde::Serialize;
 
@@ -20,7 +21,7 @@ use crate::{
     entropy,
     error::{Code, Error, Result},
     sealing::{Kek, SealError},
-    store::{KeyRow, Zone},
+    store::{Change, KeyRow, Zone},
     sts::Sts,
 };
 
@@ -244,6 +245,50 @@ impl Sts {
         Ok(JwkSet {
             keys: zones.flat_map(|rows| jwks(rows, now).keys).collect(),
         })
+    }
+
+    /// Of all `rows` of `zone`, the key that signs what gateways are told: the oldest that is still
+    /// published. Whoever heard from us within the hour knows it, however many rotations came since and
+    /// however short their lead.
+    pub(crate) fn publisher(&self, zone: &ZoneId, rows: &[KeyRow]) -> Result<(KeyId, SigningKey)> {
+        let published = published(rows, Moment::now());
+        let (row, _) = published
+            .first()
+            .ok_or_else(|| Error::internal(format!("zone {zone} has no signing key")))?;
+        Ok((row.kid.clone(), self.keyring.open(row)?))
+    }
+
+    /// Takes a key out of use at once: what it signed is refused. Another one signs in its place from
+    /// now on, should it have been the one that signs.
+    pub(crate) async fn withdraw_key(
+        &self,
+        change: &mut Change,
+        zone: &Zone,
+        kid: &str,
+        reason: &str,
+        now: Moment,
+    ) -> Result<()> {
+        let rows = change.keys(&zone.id).await?;
+        let Some(withdrawn) = rows.iter().find(|row| row.kid.as_str() == kid) else {
+            return Err(Error::new(
+                Code::KEY_NOT_FOUND,
+                "the zone has no key with this id",
+            ));
+        };
+        let signs = published(&rows, now)
+            .iter()
+            .any(|(row, view)| row.kid == withdrawn.kid && view.state == KeyState::Signing);
+        if signs {
+            let key = self.keyring.generate(&zone.id, now)?;
+            change.insert_key(&key).await?;
+        }
+        change.delete_key(&withdrawn.kid).await?;
+        self.keyring.forget(&withdrawn.kid);
+        let anchor = Anchor {
+            kind: AnchorKind::Key,
+            id: kid,
+        };
+        change.revoke_for_good(&zone.id, anchor, reason, now).await
     }
 
     /// The key that signs mandates of `zone` now.

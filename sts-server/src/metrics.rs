@@ -44,6 +44,8 @@ pub(crate) struct Metrics {
     policy_seconds: Histogram,
     shadow_decisions: Family<ShadowLabels, Counter>,
     gateway_polls: Gauge,
+    revocations: Counter,
+    restored_databases: Counter,
 }
 
 impl Metrics {
@@ -56,6 +58,18 @@ impl Metrics {
         let policy_seconds = Histogram::new(exponential_buckets(0.000_005, 2.0, 15));
         let shadow_decisions = Family::<ShadowLabels, Counter>::default();
         let gateway_polls = Gauge::default();
+        let revocations = Counter::default();
+        let restored_databases = Counter::default();
+        registry.register(
+            "revocations",
+            "Anchors that were revoked on request",
+            revocations.clone(),
+        );
+        registry.register(
+            "epoch_ahead",
+            "Polls of gateways that know revocations of which this database knows nothing",
+            restored_databases.clone(),
+        );
         registry.register(
             "http_requests",
             "HTTP requests by route and status",
@@ -94,7 +108,18 @@ impl Metrics {
             policy_seconds,
             shadow_decisions,
             gateway_polls,
+            revocations,
+            restored_databases,
         }
+    }
+
+    pub(crate) fn revoked(&self, anchors: usize) {
+        self.revocations
+            .inc_by(u64::try_from(anchors).unwrap_or_default());
+    }
+
+    pub(crate) fn restored_database(&self) {
+        self.restored_databases.inc();
     }
 
     pub(crate) fn request(&self, method: &str, route: &str, status: u16) {

@@ -112,6 +112,12 @@ impl Sts {
                 reason: "record_not_found".to_owned(),
             }));
         }
+        if let Some(row) = self.revocation(&zone.id, &mandate).await? {
+            return Ok(Err(Rejected {
+                description: format!("it was revoked by its {}", row.anchor_type),
+                reason: Reason::TokenRevoked.code().to_owned(),
+            }));
+        }
         if let Some(bound) = &claims.agent_session_id
             && self
                 .store

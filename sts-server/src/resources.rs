@@ -31,6 +31,8 @@ pub(crate) struct NewResource {
     #[serde(default)]
     single_use: bool,
     #[serde(default)]
+    end_streams_at_expiry: bool,
+    #[serde(default)]
     require_chain_contains: Vec<ApplicationId>,
     forward: Option<Forward>,
 }
@@ -48,6 +50,7 @@ pub(crate) struct ResourcePatch {
     #[serde(default, deserialize_with = "nullable")]
     upstream_url: Option<Option<String>>,
     single_use: Option<bool>,
+    end_streams_at_expiry: Option<bool>,
     require_chain_contains: Option<Vec<ApplicationId>>,
     /// `null` leaves it to the gateway.
     #[serde(default, deserialize_with = "nullable")]
@@ -84,6 +87,7 @@ impl Sts {
             operation_enforcement: new.operation_enforcement,
             upstream_url: new.upstream_url,
             single_use: new.single_use,
+            end_streams_at_expiry: new.end_streams_at_expiry,
             require_chain_contains: new.require_chain_contains,
             forward: new.forward,
             created_at: Moment::now(),
@@ -120,6 +124,9 @@ impl Sts {
                 .unwrap_or(old.operation_enforcement),
             upstream_url: patch.upstream_url.unwrap_or(old.upstream_url),
             single_use: patch.single_use.unwrap_or(old.single_use),
+            end_streams_at_expiry: patch
+                .end_streams_at_expiry
+                .unwrap_or(old.end_streams_at_expiry),
             require_chain_contains: patch
                 .require_chain_contains
                 .unwrap_or(old.require_chain_contains),

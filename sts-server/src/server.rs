@@ -151,7 +151,11 @@ pub async fn serve(
     let keeping = tokio::spawn({
         let sts = Arc::clone(&sts);
         async move {
-            tokio::join!(sts.keep_shadows(), sts.keep_sessions());
+            tokio::join!(
+                sts.keep_shadows(),
+                sts.keep_sessions(),
+                sts.keep_revocations()
+            );
         }
     });
     accept(
@@ -222,6 +226,8 @@ async fn start(
         programs: Default::default(),
         shadows: Default::default(),
         news: Default::default(),
+        revocation_news: Default::default(),
+        bases: Default::default(),
         metrics: Metrics::new(),
         closing,
     };

@@ -16,6 +16,7 @@ use crate::{
     limits::Limit,
     metrics::Metrics,
     policy_sets::Programs,
+    revocations::Bases,
     secret::Secret,
     sessions::{SessionLimits, Sweeper},
     shadows::Shadows,
@@ -37,6 +38,9 @@ pub(crate) struct Sts {
     pub(crate) programs: Programs,
     pub(crate) shadows: Shadows,
     pub(crate) news: News,
+    /// Of revocation.
+    pub(crate) revocation_news: News,
+    pub(crate) bases: Bases,
     pub(crate) metrics: Metrics,
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -83,7 +87,7 @@ impl News {
             .subscribe()
     }
 
-    fn announce(&self, zone: &ZoneId) {
+    pub(crate) fn announce(&self, zone: &ZoneId) {
         let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if senders
             .get(zone)

@@ -1,6 +1,9 @@
 //! Zones: made with their first signing key, found by id or slug, archived for good.
 
-use authority::ids::ZoneId;
+use authority::{
+    ids::ZoneId,
+    revocation::{Anchor, AnchorKind},
+};
 use serde::Deserialize;
 
 use crate::{
@@ -83,8 +86,17 @@ impl Sts {
 
     pub(crate) async fn archive_zone(&self, zone: &Zone) -> Result<()> {
         let mut change = self.store.begin().await?;
-        change.archive_zone(&zone.id, Moment::now()).await?;
+        let now = Moment::now();
+        change.archive_zone(&zone.id, now).await?;
+        let anchor = Anchor {
+            kind: AnchorKind::Zone,
+            id: zone.id.as_str(),
+        };
+        change
+            .revoke_for_good(&zone.id, anchor, "zone archived", now)
+            .await?;
         self.publish(change, &zone.id).await?;
+        self.revocation_news.announce(&zone.id);
         tracing::info!(zone = %zone.id, "zone archived");
         Ok(())
     }

@@ -179,6 +179,36 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Sends a request and reads the head of its response.
+    ///
+    /// # Errors
+    /// As [`Connection::exchange`].
+    pub fn begin(&mut self, request: &Request) -> io::Result<u16> {
+        self.0.get_mut().write_all(&request.bytes())?;
+        let (first, _) = read_head(&mut self.0)?;
+        first
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .ok_or_else(|| invalid(format!("{first:?} is no status line")))
+    }
+
+    /// Reads what comes of a response that has begun, until the connection ends.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn until_cut(&mut self) -> String {
+        let mut bytes = Vec::new();
+        match self.0.read_to_end(&mut bytes) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                panic!("the response goes on: {error}")
+            }
+            _ => String::from_utf8_lossy(&bytes).into_owned(),
+        }
+    }
+}
+
 fn invalid(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
 }

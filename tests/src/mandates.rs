@@ -9,6 +9,7 @@ use authority::{
     jwks::Jwk,
     key::SigningKey as Es256Key,
     mandate::{self, Claims, MandateUse, SubjectType},
+    revocation,
     time::Timestamp,
 };
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -108,6 +109,11 @@ impl Issuer {
         bundle::sign(body, &KeyId::from(self.kid.as_str()), &self.es256())
     }
 
+    /// The detached signature of what gateways are told of revocation.
+    pub fn sign_revocations(&self, body: &[u8]) -> String {
+        revocation::sign(body, &KeyId::from(self.kid.as_str()), &self.es256())
+    }
+
     fn signature(&self, input: &str) -> Signature {
         let key = SigningKey::from_slice(&self.secret).unwrap();
         key.sign(input.as_bytes())
@@ -148,6 +154,7 @@ pub fn claims(scope: &str) -> Claims {
         target: vec![RESOURCE.to_owned()],
         agent_session_id: None,
         session_path: Vec::new(),
+        granting_sessions: Vec::new(),
         labels: Vec::new(),
         delegation_edge_id: None,
         source_session_id: None,

@@ -13,6 +13,7 @@ use authority::{
     bundle::{Bundle, BundlePolicy, FORMAT, SIGNATURE_HEADER},
     policy::{self, Module},
     resource::{Operation, OperationEnforcement, ResourceSpec},
+    revocation::{Anchor, AnchorKind, Base, Changes, Content, Digest, HashKey, Publication},
 };
 use serde_json::json;
 
@@ -31,6 +32,13 @@ struct Published {
     signature: String,
     /// How often the bundle was asked for since it changed.
     asked: usize,
+    /// What is told of revocation, under which signature, and to whom it is no news: those who know
+    /// this epoch.
+    revocations: (Vec<u8>, String, u64),
+    /// What is said to be revoked when asked exactly, and whether anything is said at all.
+    checks: Option<bool>,
+    /// How often that was asked.
+    checked: usize,
 }
 
 /// The publisher. It lives as long as the test's process.
@@ -48,12 +56,16 @@ impl Publisher {
             body: String::new(),
             signature: String::new(),
             asked: 0,
+            revocations: (Vec::new(), String::new(), 0),
+            checks: Some(false),
+            checked: 0,
         };
         let publisher = Self {
             address: listener.local_addr().unwrap(),
             published: Arc::new(Mutex::new(published)),
         };
         publisher.publish(issuer, bundle);
+        publisher.publish_revocations(issuer, &whole(0, &[]));
         let published = Arc::clone(&publisher.published);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -83,6 +95,30 @@ impl Publisher {
     /// How often the bundle was asked for since it changed.
     pub fn asked(&self) -> usize {
         self.published.lock().unwrap().asked
+    }
+
+    /// Tells of other revocations, signed by `signer`.
+    pub fn publish_revocations(&self, signer: &Issuer, publication: &Publication) {
+        let body = publication.encode();
+        let signature = signer.sign_revocations(&body);
+        self.publish_revocation_bytes(body, signature, publication.epoch);
+    }
+
+    /// Tells these bytes of revocation to whoever does not know `epoch`.
+    pub fn publish_revocation_bytes(&self, body: Vec<u8>, signature: String, epoch: u64) {
+        self.published.lock().unwrap().revocations = (body, signature, epoch);
+    }
+
+    /// Answers exact checks like this from now on, or not at all.
+    pub fn answer_checks(&self, revoked: Option<bool>) {
+        let mut published = self.published.lock().unwrap();
+        published.checks = revoked;
+        published.checked = 0;
+    }
+
+    /// How often something was checked since the answer changed.
+    pub fn checked(&self) -> usize {
+        self.published.lock().unwrap().checked
     }
 
     /// A gateway that takes this for its STS.
@@ -144,12 +180,34 @@ pub fn bundle(issuer: &Issuer, sequence: u64, policy: Option<&str>) -> Bundle {
             }],
             operation_enforcement: OperationEnforcement::Enforced,
             single_use: false,
+            end_streams_at_expiry: false,
             require_chain_contains: Vec::new(),
             forward: None,
         }],
-        archived_applications: Vec::new(),
         policy,
         shadow: None,
+    }
+}
+
+/// The key of the digests of the zone of all tests.
+pub const HASH_KEY: HashKey = HashKey([9; 16]);
+
+/// A whole publication with these anchors revoked.
+pub fn whole(epoch: u64, anchors: &[(AnchorKind, &str)]) -> Publication {
+    let digests: Vec<Digest> = anchors
+        .iter()
+        .map(|&(kind, id)| HASH_KEY.digest(Anchor { kind, id }))
+        .collect();
+    Publication {
+        zone_id: ZONE.into(),
+        key: HASH_KEY,
+        epoch,
+        changed_at: 0,
+        changes: Changes::default(),
+        content: Content::Whole {
+            load: u64::try_from(digests.len()).unwrap(),
+            base: Base::of(digests),
+        },
     }
 }
 
@@ -157,11 +215,33 @@ fn serve(stream: &TcpStream, published: &Mutex<Published>) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
         let (first, headers) = read_head(&mut reader)?;
-        read_body(&mut reader, &headers)?;
+        let asked = read_body(&mut reader, &headers)?;
         let etag = headers.iter().find(|(name, _)| name == "if-none-match");
         let answer = if first.contains("/.well-known/jwks.json") {
             let jwks = published.lock().unwrap().jwks.clone();
-            message("200 OK", "", &jwks)
+            message("200 OK", "", jwks.as_bytes())
+        } else if first.contains("/gateway/revocations/check") {
+            let mut published = published.lock().unwrap();
+            published.checked += 1;
+            let Some(revoked) = published.checks else {
+                continue;
+            };
+            let asked: serde_json::Value = serde_json::from_slice(&asked).unwrap();
+            let count = asked["anchors"].as_array().unwrap().len();
+            let epoch = published.revocations.2;
+            let answer = json!({"epoch": epoch, "revoked": vec![revoked; count]});
+            message("200 OK", "", answer.to_string().as_bytes())
+        } else if first.contains("/gateway/revocations") {
+            // A poll waits for news; this one not for long.
+            thread::sleep(Duration::from_millis(50));
+            let published = published.lock().unwrap();
+            let (body, signature, epoch) = &published.revocations;
+            if first.contains(&format!("&after={epoch} ")) {
+                message("304 Not Modified", "", b"")
+            } else {
+                let headers = format!("{SIGNATURE_HEADER}: {signature}\r\n");
+                message("200 OK", &headers, body)
+            }
         } else {
             // A poll waits for news; this one not for long.
             thread::sleep(Duration::from_millis(50));
@@ -173,21 +253,22 @@ fn serve(stream: &TcpStream, published: &Mutex<Published>) -> io::Result<()> {
                 published.signature.split('.').next_back().unwrap_or("")
             );
             if etag.is_some_and(|(_, etag)| *etag == own) {
-                message("304 Not Modified", "", "")
+                message("304 Not Modified", "", b"")
             } else {
                 let headers = format!(
                     "etag: {own}\r\n{SIGNATURE_HEADER}: {}\r\n",
                     published.signature
                 );
-                message("200 OK", &headers, &published.body)
+                message("200 OK", &headers, published.body.as_bytes())
             }
         };
         let mut stream = stream;
-        stream.write_all(answer.as_bytes())?;
+        stream.write_all(&answer)?;
     }
 }
 
-fn message(status: &str, headers: &str, body: &str) -> String {
+fn message(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}")
+    let head = format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
 }

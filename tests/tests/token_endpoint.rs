@@ -85,7 +85,7 @@ fn an_archived_application_is_refused_at_the_gateway_though_its_mandate_is_in_da
     zone.admin("DELETE", &path, &json!(null)).ok();
     // Every worker hears of it; none lets the mandate pass once it has.
     for _ in 0..8 {
-        site.until_refused(|| call(&mandate), &unauthorized("application_archived"));
+        site.until_refused(|| call(&mandate), &unauthorized("token_revoked"));
     }
     let again = sts.token(&[
         ("zone_id", "demo"),

@@ -17,6 +17,7 @@ use crate::{
     jwks::{Jwk, JwkSet, KeySet},
     policy::{Module, compile},
     resource::ResourceSpec,
+    revocation::AnchorKind,
     snapshot::PolicyOrigin,
     testing::*,
 };
@@ -62,6 +63,7 @@ fn snapshot_with(policy: Option<&str>) -> Snapshot {
         operations: vec![],
         operation_enforcement: enforcement,
         single_use: false,
+        end_streams_at_expiry: false,
         require_chain_contains: Vec::new(),
         forward: None,
     };
@@ -71,7 +73,6 @@ fn snapshot_with(policy: Option<&str>) -> Snapshot {
     bundle
         .resources
         .push(open(UNBOUND, OperationEnforcement::Enforced));
-    bundle.archived_applications = vec!["app-9".into()];
     let mut snapshot = Snapshot::from_bundle(bundle, bindings.unwrap()).unwrap();
     use_clock();
     if let Some(source) = policy {
@@ -86,6 +87,11 @@ fn snapshot_with(policy: Option<&str>) -> Snapshot {
     }
     snapshot.keep_mandates(100, None);
     snapshot
+}
+
+/// What is revoked in the zone: the application `app-9`.
+fn filter() -> Filter {
+    revoking(&[(AnchorKind::Application, "app-9")])
 }
 
 /// A request as a client would write it, ready to be varied.
@@ -156,6 +162,15 @@ impl Call {
         snapshot: &mut Snapshot,
         now: Timestamp,
     ) -> (Decision, Option<ShadowVerdict>) {
+        self.judged_with(snapshot, &filter(), now)
+    }
+
+    fn judged_with(
+        &self,
+        snapshot: &mut Snapshot,
+        filter: &Filter,
+        now: Timestamp,
+    ) -> (Decision, Option<ShadowVerdict>) {
         let (mut authorization, mut resource) = (SingleHeader::default(), SingleHeader::default());
         self.authorization
             .iter()
@@ -170,7 +185,7 @@ impl Call {
             authorization,
             resource,
         };
-        decide(snapshot, &request, now)
+        decide(snapshot, Some(filter), &request, now)
     }
 }
 
@@ -319,9 +334,9 @@ fn the_first_thing_wrong_is_the_reason() {
             Reason::ZoneMismatch,
         ),
         (
-            "an archived application",
+            "a revoked application",
             Call::with(json!({"client_id": "app-9"})),
-            Reason::ApplicationArchived,
+            Reason::TokenRevoked,
         ),
         (
             "another resource",

@@ -117,6 +117,10 @@ pub struct Claims {
     /// Ancestors of the session from the root down, itself included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub session_path: Vec<AgentSessionId>,
+    /// Sessions outside `session_path` through which the authority came: those that delegated, and their
+    /// ancestors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub granting_sessions: Vec<AgentSessionId>,
     /// Labels of the session.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -233,6 +237,8 @@ pub(super) struct RawClaims {
     #[serde(default)]
     session_path: Vec<AgentSessionId>,
     #[serde(default)]
+    granting_sessions: Vec<AgentSessionId>,
+    #[serde(default)]
     labels: Vec<String>,
     delegation_edge_id: Option<DelegationId>,
     source_session_id: Option<AgentSessionId>,
@@ -291,6 +297,7 @@ impl RawClaims {
             target: self.target,
             agent_session_id: self.agent_session_id,
             session_path: self.session_path,
+            granting_sessions: self.granting_sessions,
             labels: self.labels,
             delegation_edge_id: self.delegation_edge_id,
             source_session_id: self.source_session_id,

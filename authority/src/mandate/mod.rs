@@ -6,6 +6,8 @@ mod claims;
 #[cfg(test)]
 mod tests;
 
+use std::sync::OnceLock;
+
 use base64ct::{Base64UrlUnpadded, Encoding};
 use jwt_compact::{
     Algorithm, AlgorithmExt, AlgorithmSignature, CreationError, Header, UntrustedToken,
@@ -22,6 +24,7 @@ use crate::{
     jwks::KeySet,
     key::{Es256, Es256Signature, SigningKey},
     refusal::{Reason, Refusal},
+    revocation::{self, Anchor, Digest, HashKey},
     time::Timestamp,
 };
 
@@ -56,13 +59,43 @@ pub struct Expected<'a> {
 #[derive(Debug)]
 pub struct Mandate {
     claims: Claims,
+    key_id: KeyId,
     document: regorus::Value,
+    /// Of the anchors, by the zone's one key.
+    digests: OnceLock<(HashKey, Box<[Digest]>)>,
 }
 
 impl Mandate {
     /// The claims.
     pub fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// The key that signed it.
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// What it stands or falls with.
+    pub fn anchors(&self) -> Vec<Anchor<'_>> {
+        revocation::anchors(&self.claims, &self.key_id)
+    }
+
+    /// Calls `look` with the digests of its anchors, in their order, which are made once for a key.
+    pub(crate) fn with_digests<T>(&self, key: HashKey, look: impl FnOnce(&[Digest]) -> T) -> T {
+        let make = || -> Box<[Digest]> {
+            let anchors = self.anchors();
+            anchors
+                .into_iter()
+                .map(|anchor| key.digest(anchor))
+                .collect()
+        };
+        let (known, digests) = self.digests.get_or_init(|| (key, make()));
+        if *known == key {
+            look(digests)
+        } else {
+            look(&make())
+        }
     }
 
     /// All claims, unknown ones included, as the policy sees them.
@@ -120,7 +153,7 @@ pub fn verify(
     expected: &Expected<'_>,
     now: Timestamp,
 ) -> Result<Mandate, Refusal> {
-    let payload = authenticate(token, keys)?;
+    let (payload, key_id) = authenticate(token, keys)?;
     let raw: RawClaims =
         serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
     if let (Some(exp), Some(iat)) = (raw.exp, raw.iat) {
@@ -133,11 +166,16 @@ pub fn verify(
         return Err(Reason::AudienceMismatch.into());
     }
     let document = serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
-    Ok(Mandate { claims, document })
+    Ok(Mandate {
+        claims,
+        key_id,
+        document,
+        digests: OnceLock::new(),
+    })
 }
 
 /// Checks everything up to the signature and returns the payload, which is now the issuer's word.
-fn authenticate(token: &str, keys: &KeySet) -> Result<Vec<u8>, Refusal> {
+fn authenticate(token: &str, keys: &KeySet) -> Result<(Vec<u8>, KeyId), Refusal> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Reason::TokenTooLarge.into());
     }
@@ -175,7 +213,8 @@ fn authenticate(token: &str, keys: &KeySet) -> Result<Vec<u8>, Refusal> {
     if !Es256.verify_signature(&signature, key, signed.as_bytes()) {
         return Err(Reason::SignatureInvalid.into());
     }
-    Base64UrlUnpadded::decode_vec(payload).map_err(|_| Reason::TokenMalformed.into())
+    let payload = Base64UrlUnpadded::decode_vec(payload).map_err(|_| Reason::TokenMalformed)?;
+    Ok((payload, KeyId::from(kid)))
 }
 
 fn check_times(

@@ -24,6 +24,7 @@ mod policy_source;
 mod policy_test;
 mod policy_trial;
 mod resource;
+mod revoke;
 mod secret;
 mod serve;
 mod session;
@@ -131,6 +132,11 @@ enum Command {
     /// Delegations: what one session passes on to another
     #[command(subcommand)]
     Delegation(delegation::DelegationCommand),
+    /// Take authority away: from a session and all it started, a delegation, an application, a mandate
+    Revoke(revoke::RevokeArgs),
+    /// Revocations: what is revoked
+    #[command(subcommand)]
+    Revocation(revoke::RevocationCommand),
     /// Mint a mandate by token exchange; prints the mandate and nothing else
     Mint(mint::MintArgs),
     /// Decode a mandate, and check its signature where keys are at hand
@@ -207,6 +213,8 @@ fn run(command: &Command, context: &Context<'_>) -> Result<(), CliError> {
         Command::Gateway(command) => gateway::run(command, context),
         Command::Session(command) => session::run(command, context),
         Command::Delegation(command) => delegation::run(command, context),
+        Command::Revoke(arguments) => revoke::run(arguments, context),
+        Command::Revocation(command) => revoke::run_list(command, context),
         Command::Mint(arguments) => mint::run(arguments, context),
         Command::Inspect(arguments) => inspect::run(arguments, context),
         Command::Health => health::run(context),

@@ -101,6 +101,9 @@ pub(super) struct DescriptionArgs {
     /// A mandate for it is good for one request only
     #[arg(long, value_name = "BOOL")]
     single_use: Option<bool>,
+    /// An answer that goes on and on, a stream of events for one, ends with the mandate
+    #[arg(long, value_name = "BOOL")]
+    end_streams_at_expiry: Option<bool>,
     /// An application that must be in the chain of delegation of whoever calls; may be repeated
     #[arg(long = "require-chain", value_name = "APPLICATION_ID")]
     require_chain_contains: Vec<String>,
@@ -109,7 +112,7 @@ pub(super) struct DescriptionArgs {
     forward: Option<ForwardArg>,
     /// Take the description from a JSON file (- for standard input), with the members of the HTTP
     /// interface
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "scopes", "operations", "enforcement", "upstream_url", "single_use", "require_chain_contains", "forward"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "scopes", "operations", "enforcement", "upstream_url", "single_use", "end_streams_at_expiry", "require_chain_contains", "forward"])]
     file: Option<PathBuf>,
 }
 
@@ -193,6 +196,10 @@ impl DescriptionArgs {
             self.upstream_url.as_ref().map(|url| json!(url)),
         );
         set("single_use", self.single_use.map(|single| json!(single)));
+        set(
+            "end_streams_at_expiry",
+            self.end_streams_at_expiry.map(|ends| json!(ends)),
+        );
         set(
             "require_chain_contains",
             Some(json!(self.require_chain_contains))
@@ -329,6 +336,7 @@ mod tests {
             enforcement: Some(Enforcement::TransportUniform),
             upstream_url: None,
             single_use: None,
+            end_streams_at_expiry: None,
             require_chain_contains: Vec::new(),
             forward: None,
             file: None,

@@ -8,6 +8,7 @@ use authority::{
     ids::{ApplicationId, DelegationId},
     mandate::MAX_TTL_SECONDS,
     resource::is_scope,
+    revocation::AnchorKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,7 +17,6 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{DelegationView, issuer_ownership_required};
 use crate::{
     clock::Moment,
-    entropy,
     error::{Code, Error, Result},
     presented::Caller,
     receipts::{self, IdempotencyKey, Slot},
@@ -231,7 +231,8 @@ impl Sts {
             Some(parent) => self.store.delegations_along(&parent.path).await?,
             None => Vec::new(),
         };
-        let row = assemble(zone, wish.fill(parent.as_ref())?, parent.as_ref(), now)?;
+        let id = self.unsuspected_id(&zone.id, &[AnchorKind::Delegation]);
+        let row = assemble(id, zone, wish.fill(parent.as_ref())?, parent.as_ref(), now)?;
         let chain: Vec<_> = path
             .iter()
             .chain([&row])
@@ -390,6 +391,7 @@ fn parent(wish: &Wish, mut held: Vec<DelegationRow>) -> Result<Option<Delegation
 }
 
 fn assemble(
+    id: String,
     zone: &Zone,
     filled: Filled,
     parent: Option<&DelegationRow>,
@@ -412,7 +414,6 @@ fn assemble(
             "it would have ended already",
         ));
     }
-    let id = entropy::id();
     let mut path = parent.map(|parent| parent.path.clone()).unwrap_or_default();
     path.push(id.clone());
     let signed = |number: u64| {

@@ -5,7 +5,10 @@ mod create;
 
 use std::collections::BTreeSet;
 
-use authority::ids::AgentSessionId;
+use authority::{
+    ids::AgentSessionId,
+    revocation::{Anchor, AnchorKind},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -263,8 +266,18 @@ impl Sts {
         let row = self.delegation_row(zone, id).await?;
         self.check_issuer(caller, &row).await?;
         let mut change = self.store.begin().await?;
-        let (revoked_edges, sessions) = change.revoke_delegations(&row, Moment::now()).await?;
-        change.commit().await?;
+        let now = Moment::now();
+        let (revoked_edges, sessions) = change.revoke_delegations(&row, now).await?;
+        if revoked_edges > 0 {
+            let anchor = Anchor {
+                kind: AnchorKind::Delegation,
+                id: row.id.as_str(),
+            };
+            change
+                .revoke_for_good(&zone.id, anchor, "requested", now)
+                .await?;
+        }
+        self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, delegation = %row.id, revoked_edges, "delegation revoked");
         Ok(Revoked {
             revoked_edges,

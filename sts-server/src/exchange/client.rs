@@ -394,7 +394,7 @@ fn as_set(items: &[String]) -> BTreeSet<&str> {
     items.iter().map(String::as_str).collect()
 }
 
-fn invalid_client(description: &str, basic: bool) -> Error {
+pub(crate) fn invalid_client(description: &str, basic: bool) -> Error {
     let error = Error::new(Code::INVALID_CLIENT, description);
     if basic {
         error.header(
@@ -410,7 +410,7 @@ fn invalid_grant(description: &str, reason: &str) -> Error {
     Error::new(Code::INVALID_GRANT, description).reason(reason)
 }
 
-fn too_many_failures(wait: Duration) -> Error {
+pub(crate) fn too_many_failures(wait: Duration) -> Error {
     Error::new(
         Code::RATE_LIMITED,
         "too many failed authentications; try again after Retry-After",

@@ -1,8 +1,9 @@
 //! The mandate itself: its claims, its signature, and the record of its issue.
 
 use authority::{
-    ids::AuthorityRecordId,
+    ids::{AuthorityRecordId, KeyId},
     mandate::{Actor, Claims, MAX_TOKEN_BYTES, MandateUse, SubjectType, sign},
+    revocation::AnchorKind,
 };
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    entropy,
     error::{Error, Result},
     store::{AuthorityRecord, Zone},
     sts::Sts,
@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Minted {
     pub(super) record: AuthorityRecord,
     pub(super) response: Response,
+    pub(super) claims: Claims,
+    pub(super) kid: KeyId,
 }
 
 impl Sts {
@@ -39,7 +41,9 @@ impl Sts {
         ttl_seconds: u64,
     ) -> Result<Minted> {
         let iat = Moment::now().timestamp();
-        let sid = AuthorityRecordId::from(entropy::id());
+        let sid = AuthorityRecordId::from(
+            self.unsuspected_id(&zone.id, &[AnchorKind::Sid, AnchorKind::RootSid]),
+        );
         let presented = party.subject.as_ref().map(|subject| subject.claims());
         let scope = party.scopes.join(" ");
         let standing = party.standing.as_ref();
@@ -77,7 +81,7 @@ impl Sts {
             exp,
             iat,
             nbf: None,
-            jti: entropy::id(),
+            jti: self.unsuspected_id(&zone.id, &[AnchorKind::Jti]),
             zone_id: zone.id.clone(),
             client_id: party.application.id.clone(),
             root_sid: root_id.unwrap_or_else(|| sid.clone()),
@@ -89,6 +93,9 @@ impl Sts {
             agent_session_id: session.map(|session| session.id.clone()),
             session_path: session
                 .map(|session| session.path.iter().map(|id| id.as_str().into()).collect())
+                .unwrap_or_default(),
+            granting_sessions: standing
+                .map(Standing::granting_sessions)
                 .unwrap_or_default(),
             labels: session
                 .map(|session| session.labels.clone())
@@ -110,18 +117,20 @@ impl Sts {
             ));
         }
         let record = AuthorityRecord {
-            id: claims.sid,
-            root_id: claims.root_sid,
+            id: claims.sid.clone(),
+            root_id: claims.root_sid.clone(),
             parent_id: presented.map(|claims| claims.sid.to_string()),
-            zone_id: claims.zone_id,
-            application_id: claims.client_id,
-            subject: claims.sub,
-            jti: claims.jti,
+            zone_id: claims.zone_id.clone(),
+            application_id: claims.client_id.clone(),
+            subject: claims.sub.clone(),
+            jti: claims.jti.clone(),
             mandate_use: request.mandate_use.name().to_owned(),
             scope: scope.clone(),
             targets: granted.clone(),
             issued_at: claims.iat.into(),
             expires_at: claims.exp.into(),
+            agent_session_id: claims.agent_session_id.as_ref().map(ToString::to_string),
+            delegation_edge_id: claims.delegation_edge_id.as_ref().map(ToString::to_string),
         };
         let response = Response {
             access_token,
@@ -131,6 +140,11 @@ impl Sts {
             scope,
             target_resources: granted,
         };
-        Ok(Minted { record, response })
+        Ok(Minted {
+            record,
+            response,
+            claims,
+            kid,
+        })
     }
 }

@@ -12,13 +12,16 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-pub(crate) use self::request::GRANT_TYPE;
 use self::{client::Party, mint::Minted, request::Request, standing::denied};
+pub(crate) use self::{
+    client::{invalid_client, too_many_failures},
+    request::{AboutToken, GRANT_TYPE},
+};
 use crate::{
     clock::Moment,
     entropy,
     error::{Code, Error, Result},
-    store::{AuditEvent, Change, PolicyInputRow, Zone},
+    store::{AuditEvent, Change, PolicyInputRow, RevocationRow, Zone},
     sts::Sts,
 };
 
@@ -101,6 +104,17 @@ impl Trail {
     }
 }
 
+/// A mint that rests on what is revoked.
+fn revoked(row: &RevocationRow) -> Error {
+    denied(
+        "token_revoked",
+        &format!(
+            "what the mandate would rest on is revoked: {} {}",
+            row.anchor_type, row.anchor_id
+        ),
+    )
+}
+
 impl Sts {
     /// Answers the form `body` of a token request.
     pub(crate) async fn exchange(
@@ -171,7 +185,12 @@ impl Sts {
         minted: Minted,
         trail: &mut Trail,
     ) -> Result<Response> {
-        let Minted { record, response } = minted;
+        let Minted {
+            record,
+            response,
+            claims,
+            kid,
+        } = minted;
         let mut change = self.store.begin().await?;
         if !change.still_stands(zone, &party.application).await? {
             return Err(Error::new(
@@ -179,6 +198,24 @@ impl Sts {
                 "the application or the zone's policy changed during this exchange; try again",
             )
             .retry_after(std::time::Duration::from_secs(1)));
+        }
+        if let Some(subject) = &party.subject
+            && let Some(row) = change
+                .revocation_of(&zone.id, subject.claims(), subject.key_id())
+                .await?
+        {
+            return Err(revoked(&row));
+        }
+        if let Some(row) = change.revocation_of(&zone.id, &claims, &kid).await? {
+            if row.issued_until.is_some() {
+                // Cut off within this very second: what is issued in the next one is not.
+                return Err(Error::new(
+                    Code::OVERLOADED,
+                    "mandates issued up to now were revoked; try again",
+                )
+                .retry_after(std::time::Duration::from_secs(1)));
+            }
+            return Err(revoked(&row));
         }
         if let Some(standing) = &party.standing {
             if !standing.still_stands(&mut change).await? {

@@ -27,7 +27,7 @@ pub(super) const RESOURCE_MANDATE: &str = "urn:caracal:params:oauth:token-type:r
 const MAX_ITEMS: usize = 64;
 
 /// Every field that is looked at; others are passed over (RFC 6749 section 3.2).
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 22] = [
     "grant_type",
     "zone_id",
     "application_id",
@@ -49,6 +49,7 @@ const FIELDS: [&str; 21] = [
     "client_assertion_type",
     "audience",
     "request_method",
+    "token",
 ];
 const NOT_SERVED: [&str; 2] = ["session_id", "approval_id"];
 const NEVER_SERVED: [&str; 4] = [
@@ -59,13 +60,32 @@ const NEVER_SERVED: [&str; 4] = [
 ];
 
 /// Who asks, as it says itself.
-pub(super) struct Client {
-    pub(super) id: Option<String>,
-    pub(super) secret: Option<Secret>,
+pub(crate) struct Client {
+    pub(crate) id: Option<String>,
+    pub(crate) secret: Option<Secret>,
     /// With HTTP Basic, which a refusal must answer in kind.
-    pub(super) basic: bool,
+    pub(crate) basic: bool,
     /// A gateway's token, by which it asks in the name of whoever presented a mandate to it.
-    pub(super) gateway: Option<Secret>,
+    pub(crate) gateway: Option<Secret>,
+}
+
+/// A request about a token, not for one (RFC 7009 section 2.1, RFC 7662 section 2.1).
+pub(crate) struct AboutToken {
+    pub(crate) token: Secret,
+    pub(crate) zone: Option<String>,
+    pub(crate) client: Client,
+}
+
+impl AboutToken {
+    /// Reads a form and the `Authorization` header that came with it.
+    pub(crate) fn parse(body: &[u8], authorization: Option<&str>) -> Result<Self> {
+        let mut form = Form::parse(body)?;
+        Ok(Self {
+            token: Secret::new(form.required("token")?),
+            zone: form.take("zone_id"),
+            client: client(&mut form, authorization)?,
+        })
+    }
 }
 
 /// A well-formed request for a mandate.

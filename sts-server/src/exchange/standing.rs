@@ -49,6 +49,15 @@ impl Standing {
         &self.path
     }
 
+    /// The sessions that must be active and are not on the path of the one that asks.
+    pub(super) fn granting_sessions(&self) -> Vec<AgentSessionId> {
+        self.sessions
+            .iter()
+            .filter(|id| !self.session.path.contains(id))
+            .map(|id| id.as_str().into())
+            .collect()
+    }
+
     pub(super) fn session_facts(&self) -> SessionFacts<'_> {
         session_facts(&self.session, &self.session.labels)
     }

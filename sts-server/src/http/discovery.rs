@@ -24,6 +24,8 @@ const CACHING: [(header::HeaderName, &str); 1] = [(
     "public, max-age=300, must-revalidate",
 )];
 
+const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_post", "client_secret_basic"];
+
 type Cached<T> = ([(header::HeaderName, &'static str); 1], Body<T>);
 
 pub(super) async fn metadata(State(sts): State<Arc<Sts>>) -> Cached<Value> {
@@ -31,10 +33,14 @@ pub(super) async fn metadata(State(sts): State<Arc<Sts>>) -> Cached<Value> {
     let metadata = json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/oauth/2/token"),
+        "revocation_endpoint": format!("{issuer}/oauth/2/revoke"),
+        "introspection_endpoint": format!("{issuer}/oauth/2/introspect"),
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "grant_types_supported": [GRANT_TYPE],
         "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+        "token_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+        "revocation_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+        "introspection_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
     });
     (CACHING, Body(metadata))
 }

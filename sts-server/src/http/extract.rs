@@ -144,7 +144,7 @@ impl FromRequestParts<Arc<Sts>> for Id {
     }
 }
 
-async fn parameters<T: DeserializeOwned + Send>(
+pub(super) async fn parameters<T: DeserializeOwned + Send>(
     parts: &mut Parts,
     sts: &Arc<Sts>,
 ) -> Result<T, Error> {

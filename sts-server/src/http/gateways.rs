@@ -52,7 +52,7 @@ pub(super) async fn revoke(
 }
 
 /// The gateway that asks, in its own zone.
-pub(super) struct AtGateway(Gateway);
+pub(super) struct AtGateway(pub(super) Gateway);
 
 impl FromRequestParts<Arc<Sts>> for AtGateway {
     type Rejection = Error;

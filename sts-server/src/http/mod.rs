@@ -12,6 +12,7 @@ mod operations;
 mod policies;
 mod policy_sets;
 mod resources;
+mod revocations;
 mod sessions;
 mod token;
 mod unread;
@@ -107,6 +108,14 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
         .route("/v1/zones/{z}/keys", get(keys::list))
         .route("/v1/zones/{z}/keys/rotate", post(keys::rotate))
         .route(
+            "/v1/zones/{z}/revocations",
+            get(revocations::list).post(revocations::create),
+        )
+        .route(
+            "/v1/zones/{z}/revocations/{anchor_type}/{id}",
+            delete(revocations::withdraw),
+        )
+        .route(
             "/v1/zones/{z}/gateways",
             get(gateways::list).post(gateways::create),
         )
@@ -115,6 +124,8 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
 
     Router::new()
         .route("/oauth/2/token", post(token::exchange))
+        .route("/oauth/2/revoke", post(token::revoke))
+        .route("/oauth/2/introspect", post(token::introspect))
         .route(
             "/.well-known/oauth-authorization-server",
             get(discovery::metadata),
@@ -122,6 +133,11 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
         .route("/.well-known/jwks.json", get(discovery::jwks))
         .route("/v1/zones/{z}/gateway/bundle", get(gateways::bundle))
         .route("/v1/zones/{z}/gateway/shadow", post(gateways::shadow))
+        .route("/v1/zones/{z}/gateway/revocations", get(revocations::poll))
+        .route(
+            "/v1/zones/{z}/gateway/revocations/check",
+            post(revocations::check),
+        )
         .merge(governed())
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))

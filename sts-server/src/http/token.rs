@@ -1,4 +1,4 @@
-//! `/oauth/2/token`.
+//! `/oauth/2`: exchanging, revoking and introspecting tokens.
 
 use std::sync::Arc;
 
@@ -23,6 +23,52 @@ pub(super) async fn exchange(
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
 ) -> Result<Body<Response>> {
+    let Form {
+        body,
+        authorization,
+    } = form(request).await?;
+    Ok(Body(
+        sts.exchange(&body, authorization.as_deref(), &request_id)
+            .await?,
+    ))
+}
+
+/// RFC 7009.
+pub(super) async fn revoke(
+    State(sts): State<Arc<Sts>>,
+    request: Request,
+) -> Result<Body<serde_json::Value>> {
+    let Form {
+        body,
+        authorization,
+    } = form(request).await?;
+    sts.revoke_token(&body, authorization.as_deref()).await?;
+    Ok(Body(serde_json::json!({})))
+}
+
+/// RFC 7662.
+pub(super) async fn introspect(
+    State(sts): State<Arc<Sts>>,
+    request: Request,
+) -> Result<(
+    [(header::HeaderName, &'static str); 1],
+    Body<serde_json::Value>,
+)> {
+    let Form {
+        body,
+        authorization,
+    } = form(request).await?;
+    let answer = sts.introspect(&body, authorization.as_deref()).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Body(answer)))
+}
+
+/// A form, and who sent it.
+struct Form {
+    body: Vec<u8>,
+    authorization: Option<String>,
+}
+
+async fn form(request: Request) -> Result<Form> {
     if !extract::has_media_type(request.headers(), "application/x-www-form-urlencoded") {
         let text = "expected Content-Type: application/x-www-form-urlencoded";
         return Err(Error::new(Code::UNSUPPORTED_MEDIA_TYPE, text));
@@ -47,8 +93,8 @@ pub(super) async fn exchange(
         })
         .transpose()?;
     let body = extract::body(request, MAX_BODY_BYTES).await?;
-    Ok(Body(
-        sts.exchange(&body, authorization.as_deref(), &request_id)
-            .await?,
-    ))
+    Ok(Form {
+        body,
+        authorization,
+    })
 }

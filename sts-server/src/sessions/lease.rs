@@ -10,6 +10,7 @@ use crate::{
     clock::Moment,
     error::{Code, Error, Result},
     presented::Caller,
+    revocations,
     store::{SessionRow, Zone},
     sts::Sts,
 };
@@ -79,7 +80,9 @@ impl Sts {
         row.lease_generation += 1;
         extend(&mut row, now);
         change.update_lease(&row).await?;
-        change.commit().await?;
+        let anchor = revocations::session(row.id.as_str());
+        change.release(&zone.id, anchor, now).await?;
+        self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, session = %row.id, generation = row.lease_generation, "lease taken");
         Ok(SessionView::new(row, 0, now))
     }

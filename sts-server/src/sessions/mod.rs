@@ -17,6 +17,7 @@ use crate::{
     clock::Moment,
     error::{Code, Error, Result},
     presented::Caller,
+    revocations,
     store::{Change, Page, PageRequest, SessionFilter, SessionRow, SessionState, Zone},
     sts::Sts,
 };
@@ -203,7 +204,9 @@ impl Sts {
             Caller::Application(_) => "application",
         };
         change.set_suspended(&row, Some((now, by))).await?;
-        change.commit().await?;
+        let anchor = revocations::session(row.id.as_str());
+        change.hold(&zone.id, anchor, "suspended", now).await?;
+        self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, session = %row.id, by, stopped, "session suspended");
         Ok(stopped)
     }
@@ -240,7 +243,12 @@ impl Sts {
         let after = change
             .count_subtree(&row, SessionState::Active, now)
             .await?;
-        change.commit().await?;
+        // A service whose lease has lapsed meanwhile is suspended for that.
+        if !row.has_lapsed(now) {
+            let anchor = revocations::session(row.id.as_str());
+            change.release(&zone.id, anchor, now).await?;
+        }
+        self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, session = %row.id, resumed = after - before, "session resumed");
         Ok(after - before)
     }
@@ -280,7 +288,11 @@ impl Sts {
             }
         }
         let ended = change.end_subtree(&row, "terminated", &reason, now).await?;
-        change.commit().await?;
+        let anchor = revocations::session(row.id.as_str());
+        change
+            .revoke_for_good(&zone.id, anchor, &reason, now)
+            .await?;
+        self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, session = %row.id, ended, reason, "session terminated");
         Ok(())
     }

@@ -6,6 +6,7 @@ use authority::{
     delegation::{MAX_HOPS, check_path},
     ids::{AgentSessionId, ApplicationId, DelegationId},
     mandate::MandateUse,
+    revocation::AnchorKind,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,7 +14,6 @@ use serde_json::{Map, Value};
 use super::{SessionView, lease};
 use crate::{
     clock::Moment,
-    entropy,
     error::{Code, Error, Result},
     presented::Caller,
     receipts::{self, IdempotencyKey, Slot},
@@ -131,7 +131,9 @@ impl Sts {
         let parent = parent(&mut change, zone, caller, &new).await?;
         self.check_limits(&mut change, zone, &application, parent.as_ref())
             .await?;
-        let (row, edge) = assemble(&mut change, zone, new, subject, parent).await?;
+        let (row, edge) = self
+            .assemble(&mut change, zone, new, subject, parent)
+            .await?;
         change.insert_session(&row).await?;
         if let Some(edge) = &edge {
             change.insert_delegation(edge).await?;
@@ -320,78 +322,88 @@ async fn parent(
     Ok(Some(parent))
 }
 
-async fn assemble(
-    change: &mut Change,
-    zone: &Zone,
-    new: NewSession,
-    subject: Option<Subject>,
-    parent: Option<SessionRow>,
-) -> Result<(SessionRow, Option<DelegationRow>)> {
-    let now = Moment::now();
-    let id = entropy::id();
-    let service = new.lifecycle == Lifecycle::Service;
-    let ttl_seconds = new.ttl_seconds.unwrap_or(DEFAULT_TTL_SECONDS);
-    let end = now.plus(Duration::from_secs(u64::from(ttl_seconds)));
-    // In whole seconds, as claims have it, and with its parent at the latest.
-    let end = Moment::from(end.timestamp());
-    let end = match parent.as_ref().and_then(|parent| parent.expires_at) {
-        Some(parents) => end.min(parents),
-        None => end,
-    };
-    let mut path = parent
-        .as_ref()
-        .map(|parent| parent.path.clone())
-        .unwrap_or_default();
-    path.push(id.clone());
-    let subject = match (subject, &parent) {
-        (Some(subject), _) => subject,
-        (None, Some(parent)) => Subject {
-            record_id: parent.subject_authority_record_id.clone(),
-            subject: parent.subject.clone(),
-        },
-        (None, None) => return Err(Error::internal("a root session without a subject")),
-    };
-    let mut row = SessionRow {
-        id: AgentSessionId::from(id),
-        zone_id: zone.id.clone(),
-        application_id: new.application_id,
-        parent_id: parent.as_ref().map(|parent| parent.id.to_string()),
-        path,
-        depth: parent.as_ref().map_or(0, |parent| parent.depth + 1),
-        subject_authority_record_id: subject.record_id,
-        subject: subject.subject,
-        originates: true,
-        lifecycle: if service { lease::SERVICE } else { "task" }.to_owned(),
-        labels: new.labels,
-        metadata: new.metadata,
-        ttl_seconds: (!service).then_some(i64::from(ttl_seconds)),
-        started_at: now,
-        expires_at: (!service).then_some(end),
-        last_heartbeat_at: service.then_some(now),
-        heartbeat_deadline_at: service.then(|| now.plus(lease::LEASE)),
-        lease_generation: i64::from(service),
-        suspended_at: None,
-        suspended_by: None,
-        ended_at: None,
-        ended_as: None,
-        end_reason: None,
-        held: false,
-    };
-    let edge = match &parent {
-        Some(parent) if new.parent_authority == ParentAuthority::Inherit => {
-            let held = inheritable(change, parent, new.inherit_parent_edge_id.as_deref()).await?;
-            held.map(|held| inherited(held, parent, &row)).transpose()?
-        }
-        _ => None,
-    };
-    // What was narrowed once, or begun with nothing, never falls back on all that its application may.
-    row.originates = match &parent {
-        None => true,
-        Some(parent) => {
-            parent.originates && edge.is_none() && new.parent_authority == ParentAuthority::Inherit
-        }
-    };
-    Ok((row, edge))
+impl Sts {
+    async fn assemble(
+        &self,
+        change: &mut Change,
+        zone: &Zone,
+        new: NewSession,
+        subject: Option<Subject>,
+        parent: Option<SessionRow>,
+    ) -> Result<(SessionRow, Option<DelegationRow>)> {
+        let now = Moment::now();
+        let id = self.unsuspected_id(&zone.id, &[AnchorKind::Session]);
+        let service = new.lifecycle == Lifecycle::Service;
+        let ttl_seconds = new.ttl_seconds.unwrap_or(DEFAULT_TTL_SECONDS);
+        let end = now.plus(Duration::from_secs(u64::from(ttl_seconds)));
+        // In whole seconds, as claims have it, and with its parent at the latest.
+        let end = Moment::from(end.timestamp());
+        let end = match parent.as_ref().and_then(|parent| parent.expires_at) {
+            Some(parents) => end.min(parents),
+            None => end,
+        };
+        let mut path = parent
+            .as_ref()
+            .map(|parent| parent.path.clone())
+            .unwrap_or_default();
+        path.push(id.clone());
+        let subject = match (subject, &parent) {
+            (Some(subject), _) => subject,
+            (None, Some(parent)) => Subject {
+                record_id: parent.subject_authority_record_id.clone(),
+                subject: parent.subject.clone(),
+            },
+            (None, None) => return Err(Error::internal("a root session without a subject")),
+        };
+        let mut row = SessionRow {
+            id: AgentSessionId::from(id),
+            zone_id: zone.id.clone(),
+            application_id: new.application_id,
+            parent_id: parent.as_ref().map(|parent| parent.id.to_string()),
+            path,
+            depth: parent.as_ref().map_or(0, |parent| parent.depth + 1),
+            subject_authority_record_id: subject.record_id,
+            subject: subject.subject,
+            originates: true,
+            lifecycle: if service { lease::SERVICE } else { "task" }.to_owned(),
+            labels: new.labels,
+            metadata: new.metadata,
+            ttl_seconds: (!service).then_some(i64::from(ttl_seconds)),
+            started_at: now,
+            expires_at: (!service).then_some(end),
+            last_heartbeat_at: service.then_some(now),
+            heartbeat_deadline_at: service.then(|| now.plus(lease::LEASE)),
+            lease_generation: i64::from(service),
+            suspended_at: None,
+            suspended_by: None,
+            ended_at: None,
+            ended_as: None,
+            end_reason: None,
+            held: false,
+        };
+        let edge = match &parent {
+            Some(parent) if new.parent_authority == ParentAuthority::Inherit => {
+                let held =
+                    inheritable(change, parent, new.inherit_parent_edge_id.as_deref()).await?;
+                held.map(|held| {
+                    let id = self.unsuspected_id(&zone.id, &[AnchorKind::Delegation]);
+                    inherited(id, held, parent, &row)
+                })
+                .transpose()?
+            }
+            _ => None,
+        };
+        // What was narrowed once, or begun with nothing, never falls back on all that its application may.
+        row.originates = match &parent {
+            None => true,
+            Some(parent) => {
+                parent.originates
+                    && edge.is_none()
+                    && new.parent_authority == ParentAuthority::Inherit
+            }
+        };
+        Ok((row, edge))
+    }
 }
 
 /// What of the parent's authority its child can begin with.
@@ -419,11 +431,11 @@ async fn inheritable(
 
 /// The delegation by which `child` begins with what `held` gives its parent.
 fn inherited(
+    id: String,
     held: DelegationRow,
     parent: &SessionRow,
     child: &SessionRow,
 ) -> Result<DelegationRow> {
-    let id = entropy::id();
     let mut path = held.path.clone();
     path.push(id.clone());
     if path.len() > usize::try_from(MAX_HOPS).unwrap_or(usize::MAX) {

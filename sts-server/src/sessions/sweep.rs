@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use authority::ids::ZoneId;
 use tokio::sync::Notify;
 
-use crate::{clock::Moment, error::Result, sts::Sts};
+use crate::{clock::Moment, error::Result, revocations, sts::Sts};
 
 /// How long a service may be without a holder before it ends.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -68,7 +69,33 @@ impl Sts {
             tracing::debug!(ended, "sessions ended");
             return Ok(Duration::ZERO);
         }
-        let next = self.store.next_session_end(PATIENCE).await?;
+        if due(self.store.next_lapse().await?) {
+            self.hold_lapsed(now).await?;
+            return Ok(Duration::ZERO);
+        }
+        let ends = [
+            self.store.next_session_end(PATIENCE).await?,
+            self.store.next_lapse().await?,
+        ];
+        let next = ends.into_iter().flatten().min();
         Ok(next.map_or(LONGEST_REST, |end| end.since(now).min(LONGEST_REST)))
+    }
+
+    /// Revokes services whose lease has lapsed, until somebody takes it again.
+    async fn hold_lapsed(&self, now: Moment) -> Result<()> {
+        let mut change = self.store.begin().await?;
+        let lapsed = change.lapsed_services(now, BATCH).await?;
+        for (zone, id) in &lapsed {
+            let zone = ZoneId::from(zone.as_str());
+            change
+                .hold(&zone, revocations::session(id), "lease lapsed", now)
+                .await?;
+        }
+        change.commit().await?;
+        for (zone, id) in &lapsed {
+            self.revocation_news.announce(&ZoneId::from(zone.as_str()));
+            tracing::info!(zone, session = id, "lease lapsed");
+        }
+        Ok(())
     }
 }

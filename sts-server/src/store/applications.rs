@@ -45,6 +45,15 @@ impl Store {
             .await?)
     }
 
+    /// The application with this id, whatever zone it is of.
+    pub(crate) async fn application_anywhere(&self, id: &str) -> Result<Option<Application>> {
+        let sql = "SELECT * FROM applications WHERE id = ? AND archived_at IS NULL";
+        Ok(sqlx::query_as(sql)
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
     /// The applications of a zone.
     pub(crate) async fn applications(
         &self,

@@ -1,9 +1,8 @@
 //! All rows that a zone's bundle is made of, as they stood at one moment.
 
-use authority::ids::{ApplicationId, ZoneId};
+use authority::ids::ZoneId;
 
 use super::{KeyRow, PolicySetVersion, ResourceRow, Result, Store, Zone};
-use crate::clock::Moment;
 
 /// What a bundle is made of.
 #[derive(Clone, Debug)]
@@ -14,8 +13,6 @@ pub(crate) struct BundleRows {
     pub(crate) keys: Vec<KeyRow>,
     /// Its resources.
     pub(crate) resources: Vec<ResourceRow>,
-    /// Applications archived since the moment that was given.
-    pub(crate) archived_applications: Vec<ApplicationId>,
     /// The active policy.
     pub(crate) policy: Option<PolicySetVersion>,
     /// The policy that is evaluated beside it and not enforced.
@@ -27,11 +24,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`](super::StoreError::Database).
-    pub(crate) async fn bundle_rows(
-        &self,
-        zone: &ZoneId,
-        archived_since: Moment,
-    ) -> Result<Option<BundleRows>> {
+    pub(crate) async fn bundle_rows(&self, zone: &ZoneId) -> Result<Option<BundleRows>> {
         // One transaction: SQLite shows all of it as of its first statement.
         let mut view = self.readers.begin().await?;
         let id = zone.as_str();
@@ -53,13 +46,6 @@ impl Store {
         .bind(id)
         .fetch_all(&mut *view)
         .await?;
-        let archived: Vec<String> = sqlx::query_scalar(
-            "SELECT id FROM applications WHERE zone_id = ? AND archived_at > ? ORDER BY id",
-        )
-        .bind(id)
-        .bind(archived_since)
-        .fetch_all(&mut *view)
-        .await?;
         let version = "SELECT * FROM policy_set_versions WHERE id = ?";
         let policy = sqlx::query_as(version)
             .bind(&zone.active_policy_set_version_id)
@@ -69,12 +55,10 @@ impl Store {
             .bind(&zone.shadow_policy_set_version_id)
             .fetch_optional(&mut *view)
             .await?;
-        let archived_applications = archived.into_iter().map(ApplicationId::from).collect();
         Ok(Some(BundleRows {
             zone,
             keys,
             resources,
-            archived_applications,
             policy,
             shadow,
         }))

@@ -40,6 +40,10 @@ pub(crate) struct AuthorityRecord {
     pub(crate) issued_at: Moment,
     /// `exp`.
     pub(crate) expires_at: Moment,
+    /// `agent_session_id`.
+    pub(crate) agent_session_id: Option<String>,
+    /// `delegation_edge_id`.
+    pub(crate) delegation_edge_id: Option<String>,
 }
 
 /// The record of an exchange's outcome.
@@ -137,8 +141,8 @@ impl Change {
     /// A new record.
     pub(crate) async fn insert_authority_record(&mut self, row: &AuthorityRecord) -> Result<()> {
         let sql = "INSERT INTO authority_records (id, root_id, parent_id, zone_id, application_id, subject,
-                   jti, mandate_use, scope, targets, issued_at, expires_at)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   jti, mandate_use, scope, targets, issued_at, expires_at, agent_session_id,
+                   delegation_edge_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(sql)
             .bind(row.id.as_str())
             .bind(row.root_id.as_str())
@@ -152,6 +156,8 @@ impl Change {
             .bind(sqlx::types::Json(&row.targets))
             .bind(row.issued_at)
             .bind(row.expires_at)
+            .bind(&row.agent_session_id)
+            .bind(&row.delegation_edge_id)
             .execute(&mut *self.0)
             .await?;
         Ok(())

@@ -13,6 +13,7 @@ mod policy_inputs;
 mod policy_sets;
 mod receipts;
 mod resources;
+mod revocations;
 mod sessions;
 mod shadows;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub(crate) use self::{
     policy_sets::{ManifestEntry, PolicySet, PolicySetVersion},
     receipts::{Receipt, ReceiptKey},
     resources::ResourceRow,
+    revocations::{Falls, NewRevocation, RevocationRow},
     sessions::{SessionFilter, SessionRow, SessionState},
     shadows::{DisagreementRow, ShadowRun},
     zones::Zone,

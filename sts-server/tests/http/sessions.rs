@@ -156,7 +156,7 @@ fn who_may_not_call_is_told_why() {
         .path(&format!("/applications/{}", zone.demo.agent));
     world.admin("DELETE", &application, None).expect(204);
     let reply = get(&zone, "/agents");
-    assert_eq!(reply.body["reason"], "application_archived");
+    assert_eq!(reply.body["reason"], "token_revoked");
 }
 
 #[test]

@@ -250,7 +250,12 @@ impl World {
 
     /// A zone `demo` with an agent that may read two resources, and write one of them.
     pub(crate) fn demo(&self) -> Demo<'_> {
-        let zone = self.zone("demo");
+        self.demo_in("demo")
+    }
+
+    /// The same under another name.
+    pub(crate) fn demo_in(&self, slug: &str) -> Demo<'_> {
+        let zone = self.zone(slug);
         let (agent, secret) = zone.application("agent");
         for identifier in ["resource://demo", "resource://other"] {
             zone.resource(identifier);
@@ -294,6 +299,11 @@ pub(crate) struct Zone<'a> {
 impl Zone<'_> {
     pub(crate) fn path(&self, rest: &str) -> String {
         format!("/v1/zones/{}{rest}", self.id)
+    }
+
+    /// Asks something about the zone as the administrator.
+    pub(crate) fn admin(&self, method: &str, rest: &str, body: Option<&Value>) -> Reply {
+        self.world.admin(method, &self.path(rest), body)
     }
 
     /// The application's id and secret.
@@ -419,6 +429,18 @@ impl Demo<'_> {
 
     pub(crate) fn exchange(&self, changes: &[(&str, &str)]) -> Reply {
         self.zone.world.token_form(&self.fields_with(changes), &[])
+    }
+
+    /// An exchange on a session mandate alone.
+    pub(crate) fn exchange_on(&self, mandate: &str, changes: &[(&str, &str)]) -> Reply {
+        let mut all = vec![
+            ("application_id", ""),
+            ("client_secret", ""),
+            ("subject_token", mandate),
+            ("subject_token_type", ACCESS_TOKEN),
+        ];
+        all.extend_from_slice(changes);
+        self.exchange(&all)
     }
 
     pub(crate) fn session(&self) -> String {

@@ -22,9 +22,9 @@ fn only_a_valid_mandate_learns_which_resources_there_are() {
             Reason::TokenExpired,
         ),
         (
-            "an archived application",
+            "a revoked application",
             Call::with(json!({"client_id": "app-9"})),
-            Reason::ApplicationArchived,
+            Reason::TokenRevoked,
         ),
         ("a caller", read(), Reason::ResourceUnknown),
     ] {
@@ -43,13 +43,13 @@ fn only_a_valid_mandate_learns_which_resources_there_are() {
     };
     denied(
         "no UTF-8",
-        decide(&mut snapshot(), &request, NOW).0,
+        decide(&mut snapshot(), None, &request, NOW).0,
         Reason::ResourceUnknown,
     );
     request.resource = SingleHeader::Absent;
     denied(
         "none",
-        decide(&mut snapshot(), &request, NOW).0,
+        decide(&mut snapshot(), None, &request, NOW).0,
         Reason::ResourceMissing,
     );
 }

@@ -36,13 +36,12 @@ fn a_kept_mandate_is_checked_anew_in_all_but_its_signature() {
         "an expired mandate is forgotten"
     );
     allowed("earlier", call.decided_by(&mut snapshot));
-    snapshot.archived.insert(APP.into());
+    let revoked = revoking(&[(AnchorKind::Jti, "jti-1")]);
     denied(
-        "archived",
-        call.decided_by(&mut snapshot),
-        Reason::ApplicationArchived,
+        "revoked",
+        call.judged_with(&mut snapshot, &revoked, NOW).0,
+        Reason::TokenRevoked,
     );
-    snapshot.archived.clear();
     snapshot.replace_keys(KeySet::from_jwks(&other_jwks()).unwrap());
     denied(
         "other keys",

@@ -18,7 +18,7 @@ fn decision(target: &str, authorization: &[u8], resource: Option<&[u8]>) -> Deci
         authorization: SingleHeader::One(authorization),
         resource: resource.map_or(SingleHeader::Absent, SingleHeader::One),
     };
-    SNAPSHOT.with_borrow_mut(|snapshot| decide(snapshot, &request, NOW).0)
+    SNAPSHOT.with_borrow_mut(|snapshot| decide(snapshot, None, &request, NOW).0)
 }
 
 proptest! {

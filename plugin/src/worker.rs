@@ -1,0 +1,225 @@
+//! What the contexts of one worker share, and what its requests may do with it.
+
+use std::{sync::Arc, time::Duration};
+
+use authority::{
+    decision::{Suspect, shadow::Tally},
+    mandate::{Claims, Mandate},
+    refusal::Reason,
+    revocation::{Anchor, AnchorKind, Filter, Finding},
+    snapshot::Snapshot,
+};
+use proxy_wasm::hostcalls;
+
+use crate::{
+    checks::Checks,
+    config::{Config, Source},
+    exchanges::Exchanges,
+    filter::{Paused, Waiter, refuse_stream},
+    host::{self, SharedCell},
+    metrics::Metrics,
+    replay::{Mark, Marked, SHARDS},
+    streams::{Cut, Streams},
+    sync::{Freshness, Millis},
+};
+
+/// How often a cell that other workers write to is tried.
+const MAX_TRIES: usize = 32;
+
+/// What a worker's requests need, shared between its contexts, which the host runs one at a time.
+pub(crate) struct Worker {
+    pub(crate) config: Config,
+    pub(crate) metrics: Metrics,
+    pub(crate) snapshot: Option<Snapshot>,
+    /// What is revoked.
+    pub(crate) revoked: Option<Filter>,
+    /// What the shadow policy said since the last report.
+    pub(crate) shadow: Tally,
+    /// Resource mandates, and the requests that wait for them.
+    pub(crate) exchanges: Exchanges<Waiter>,
+    /// Whether suspected mandates are revoked, and what waits for the answers.
+    pub(crate) checks: Checks<Paused>,
+    /// What has passed and is not over.
+    pub(crate) streams: Streams,
+    /// By which the requests of this worker wake its root context, which alone may call the STS: a call
+    /// of a request's own would end with that request, whoever else waits for it.
+    pub(crate) bell: Option<u32>,
+    pub(crate) replay: Vec<SharedCell>,
+    /// Of bundle and revocations.
+    pub(crate) contacts: [Freshness; 2],
+    pub(crate) key_wish: Option<SharedCell>,
+}
+
+impl Worker {
+    /// Whether what is known is too old to decide on.
+    pub(crate) fn is_stale(&self, now: Millis) -> bool {
+        match &self.config.source {
+            Source::Sts(sts) => self.age(now) > sts.max_staleness,
+            Source::Inline(_) => false,
+        }
+    }
+
+    /// How old what is known is.
+    pub(crate) fn age(&self, now: Millis) -> Duration {
+        let ages = self.contacts.iter().map(|contact| contact.age(now));
+        ages.max().unwrap_or_default()
+    }
+
+    /// What is revoked, where it takes an STS to know.
+    ///
+    /// # Errors
+    /// [`Reason::NotReady`].
+    pub(crate) fn check_ready(&self) -> Result<(), Reason> {
+        match self.config.source {
+            Source::Sts(_) if self.revoked.is_none() => Err(Reason::NotReady),
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks a mandate for a single use as used, for all workers.
+    ///
+    /// # Errors
+    /// [`Reason::TokenReplayed`]; [`Reason::ReplaySetFull`] also where the set cannot be written.
+    pub(crate) fn use_up(&self, claims: &Claims) -> Result<(), Reason> {
+        let mark = Mark::new(claims.zone_id.as_str(), &claims.jti, claims.exp);
+        let now = host::to_timestamp(host::now_nanos());
+        let cell = self.replay.get(mark.shard()).ok_or(Reason::ReplaySetFull)?;
+        for _ in 0..MAX_TRIES {
+            // Without a token the host would write whatever is there by then.
+            let (shard, Some(token)) = cell.read() else {
+                return Err(Reason::ReplaySetFull);
+            };
+            match mark.add(
+                &shard.unwrap_or_default(),
+                now,
+                self.config.replay_set / SHARDS,
+            ) {
+                Marked::Used => return Err(Reason::TokenReplayed),
+                Marked::Full => return Err(Reason::ReplaySetFull),
+                Marked::Fresh(shard) => {
+                    if cell.replace(&shard, Some(token)) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Err(Reason::ReplaySetFull)
+    }
+
+    /// Wakes the root context if there is something to be asked. Its next tick would see it anyway.
+    pub(crate) fn ring(&self) {
+        let asks = self.exchanges.has_questions() || self.checks.has_any();
+        if let Some(bell) = self.bell.filter(|_| asks) {
+            let _ = hostcalls::enqueue_shared_queue(bell, Some(b"!"));
+        }
+    }
+
+    /// Asks whichever worker polls to fetch the keys again. What comes of it is rate-limited there.
+    pub(crate) fn wish_for_keys(&self, now: Millis) {
+        if let Some(cell) = &self.key_wish {
+            cell.write_number(now);
+        }
+    }
+
+    /// Lets `paused` wait until the STS has said whether a mandate is revoked.
+    ///
+    /// # Errors
+    /// [`Reason::TokenRevoked`], if too many wait: the suspicion stands.
+    pub(crate) fn settle(&mut self, anchors: &[Anchor<'_>], paused: Paused) -> Result<(), Reason> {
+        let question: Vec<(AnchorKind, String)> = anchors
+            .iter()
+            .map(|anchor| (anchor.kind, anchor.id.to_owned()))
+            .collect();
+        let waits = self.checks.wait(question.clone(), question, paused);
+        self.ring();
+        waits.map_err(|_| {
+            self.metrics
+                .count("caracal_revocation_hits.outcome.unconfirmed");
+            Reason::TokenRevoked
+        })
+    }
+
+    /// The same for a request.
+    pub(crate) fn settle_request(
+        &mut self,
+        suspect: &Suspect,
+        paused: Paused,
+    ) -> Result<(), Reason> {
+        self.settle(&suspect.anchors(), paused)
+    }
+
+    /// Looks again at everything that passes, now that more is known of revocation.
+    pub(crate) fn look_at_streams(&mut self, now: Millis) {
+        let Some(filter) = &self.revoked else { return };
+        let found: Vec<(u32, Arc<Mandate>, Finding)> = self
+            .streams
+            .mandates()
+            .map(|(context, mandate)| (context, mandate, filter.find(mandate)))
+            .filter(|(_, _, finding)| *finding != Finding::Clear)
+            .map(|(context, mandate, finding)| (context, Arc::clone(mandate), finding))
+            .collect();
+        for (context, mandate, finding) in found {
+            match finding {
+                Finding::Clear => {}
+                Finding::Revoked => self.cut(context, Reason::TokenRevoked, now),
+                Finding::Suspect(places) => {
+                    let anchors = mandate.anchors();
+                    let suspected: Vec<Anchor<'_>> = places
+                        .iter()
+                        .filter_map(|place| anchors.get(*place).copied())
+                        .collect();
+                    if self.settle(&suspected, Paused::Stream(context)).is_err() {
+                        self.cut(context, Reason::TokenRevoked, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Cuts what is over its time.
+    pub(crate) fn end_streams(&mut self, now: Millis) {
+        for context in self.streams.expired(host::to_timestamp(host::now_nanos())) {
+            self.cut(context, Reason::TokenExpired, now);
+        }
+        for context in self.streams.overdue(now) {
+            self.streams.close(context);
+            reset(context);
+        }
+    }
+
+    /// Cuts a request that passes.
+    pub(crate) fn cut(&mut self, context: u32, reason: Reason, now: Millis) {
+        let name = match reason {
+            Reason::TokenExpired => "caracal_streams_cut.reason.token_expired",
+            _ => "caracal_streams_cut.reason.token_revoked",
+        };
+        self.metrics.count(name);
+        log::info!("caracal: a stream is cut: {}", reason.code());
+        match self.streams.cut(context, reason, now) {
+            Some(Cut::Refuse(reason)) => {
+                self.streams.close(context);
+                refuse_stream(self, context, reason);
+            }
+            Some(Cut::Reset(_)) => {
+                self.streams.close(context);
+                reset(context);
+            }
+            None => {}
+        }
+    }
+
+    /// What is known of a mandate that has waited for something else.
+    pub(crate) fn check_revocation(&self, mandate: &Mandate) -> Result<(), Reason> {
+        match self.revoked.as_ref().map(|filter| filter.find(mandate)) {
+            None | Some(Finding::Clear) => Ok(()),
+            // What it may be only now waits for nothing more.
+            Some(_) => Err(Reason::TokenRevoked),
+        }
+    }
+}
+
+fn reset(context: u32) {
+    if hostcalls::set_effective_context(context).is_ok() {
+        let _ = hostcalls::reset_http_response();
+    }
+}
