@@ -50,3 +50,40 @@ pub fn read_answer(status: u16, body: &[u8], asked: usize) -> Option<Checked> {
         .ok()
         .filter(|checked| checked.revoked.len() == asked)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_asks_by_name_and_only_a_whole_answer_counts() {
+        let asked = vec![
+            (AnchorKind::Session, "session-1".to_owned()),
+            (AnchorKind::Jti, "a\"b".to_owned()),
+        ];
+        let body: serde_json::Value = serde_json::from_str(&body(&asked)).unwrap();
+        assert_eq!(
+            body,
+            json!({"anchors": [
+                {"anchor_type": "agent_session_id", "id": "session-1"},
+                {"anchor_type": "jti", "id": "a\"b"},
+            ]})
+        );
+        let good = br#"{"epoch": 7, "revoked": [true, false]}"#;
+        let checked = Checked {
+            epoch: 7,
+            revoked: vec![true, false],
+        };
+        assert_eq!(read_answer(200, good, 2), Some(checked));
+        for (status, body, asked) in [
+            (200, &good[..], 1),
+            (200, good, 3),
+            (500, good, 2),
+            (0, b"", 2),
+            (200, b"{}", 2),
+            (200, br#"{"epoch": -1, "revoked": [true, false]}"#, 2),
+        ] {
+            assert_eq!(read_answer(status, body, asked), None);
+        }
+    }
+}

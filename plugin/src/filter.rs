@@ -189,7 +189,10 @@ impl Call {
         worker.metrics.decided(None);
         let ends = permit.ends_with_mandate();
         let mandate = Arc::clone(permit.mandate());
-        worker.streams.open(self.context_id, mandate, ends);
+        let request_id = self.request_id.clone();
+        worker
+            .streams
+            .open(self.context_id, mandate, request_id, ends);
         Outcome::Passes
     }
 }
@@ -237,18 +240,9 @@ impl Paused {
     }
 }
 
-/// Answers a request that has passed, and whose answer has not begun.
-pub(crate) fn refuse_stream(worker: &mut Worker, context_id: u32, reason: Reason) {
-    if hostcalls::set_effective_context(context_id).is_ok() {
-        let sent = hostcalls::get_map_value(MapType::HttpRequestHeaders, "x-request-id");
-        let request_id = sent.ok().flatten().unwrap_or_default();
-        refuse(worker, &reason.into(), &request_id);
-    }
-}
-
 /// Answers a refused request. If even the answer fails, the request stays where it is until the host
 /// ends it.
-fn refuse(worker: &mut Worker, refusal: &Refusal, request_id: &str) {
+pub(crate) fn refuse(worker: &mut Worker, refusal: &Refusal, request_id: &str) {
     worker.metrics.decided(Some(refusal.reason().metric()));
     let answer = response::refusal(refusal, &worker.config.challenge, request_id);
     let headers = answer
@@ -293,10 +287,11 @@ impl HttpContext for Filter {
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         // Our own refusals come through here as well, while the worker is at work.
         if let Ok(mut worker) = self.worker.try_borrow_mut() {
-            let kind = hostcalls::get_map_value(MapType::HttpResponseHeaders, "content-type");
+            let kind = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, "content-type");
             let with_events = kind.ok().flatten().is_some_and(|kind| {
-                let kind = kind.trim_start().to_ascii_lowercase();
-                kind.starts_with("text/event-stream")
+                let events = b"text/event-stream";
+                kind.get(..events.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(events))
             });
             worker.streams.answers(self.context_id, with_events);
         }

@@ -117,3 +117,38 @@ impl<K: Clone + Eq + Hash, Q, W> Questions<K, Q, W> {
         self.waiting
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_asked_once_however_many_wait_and_both_are_bounded() {
+        let mut questions = Questions::new(2, 5);
+        for waiter in 0..3 {
+            assert_eq!(questions.wait("a", 1, waiter), Ok(()));
+        }
+        assert_eq!(questions.wait("b", 2, 3), Ok(()));
+        assert_eq!(questions.wait("c", 3, 4), Err(4), "too much is asked");
+        assert_eq!(questions.wait("b", 2, 4), Ok(()));
+        assert_eq!(questions.wait("b", 2, 5), Err(5), "too many wait");
+        assert_eq!(
+            (questions.take(), questions.take()),
+            (Some(("a", 1)), Some(("b", 2)))
+        );
+        assert_eq!((questions.take(), questions.has_any()), (None, false));
+        questions.sent(&"a", 10);
+        questions.sent(&"b", 11);
+        questions.sent(&"c", 12);
+        assert_eq!(
+            (questions.asked(10), questions.asked(12)),
+            (Some("a"), None)
+        );
+        questions.forget(|waiter| *waiter == 1);
+        assert_eq!(questions.waiting(), 4);
+        assert_eq!(questions.answered(&"a"), [0, 2]);
+        assert_eq!(questions.answered(&"a"), [0; 0]);
+        assert_eq!((questions.waiting(), questions.asked(10)), (2, None));
+        assert_eq!(questions.wait("c", 3, 6), Ok(()));
+    }
+}

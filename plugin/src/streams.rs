@@ -28,6 +28,7 @@ enum Answer {
 #[derive(Debug)]
 struct Stream {
     mandate: Arc<Mandate>,
+    request_id: String,
     answer: Answer,
     /// Whether it ends with the mandate.
     ends_with_mandate: bool,
@@ -38,10 +39,10 @@ struct Stream {
 /// How a stream is to be cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// There is no answer yet, so a refusal can be one.
-    Refuse(Reason),
+    /// There is no answer yet, so a refusal can be one: to the request of this id.
+    Refuse(String),
     /// It is reset: in the middle of an answer nothing can be said.
-    Reset(Reason),
+    Reset,
 }
 
 /// What passes through a worker, by the contexts of the host.
@@ -50,9 +51,16 @@ pub struct Streams(HashMap<u32, Stream>);
 
 impl Streams {
     /// A request passes.
-    pub fn open(&mut self, context: u32, mandate: Arc<Mandate>, ends_with_mandate: bool) {
+    pub fn open(
+        &mut self,
+        context: u32,
+        mandate: Arc<Mandate>,
+        request_id: String,
+        ends_with_mandate: bool,
+    ) {
         let stream = Stream {
             mandate,
+            request_id,
             answer: Answer::Awaited,
             ends_with_mandate,
             cut: None,
@@ -113,10 +121,10 @@ impl Streams {
         if stream.cut.is_some() {
             return None;
         }
-        stream.cut = Some((reason.clone(), now));
+        stream.cut = Some((reason, now));
         match stream.answer {
-            Answer::Awaited => Some(Cut::Refuse(reason)),
-            Answer::Begun => Some(Cut::Reset(reason)),
+            Answer::Awaited => Some(Cut::Refuse(stream.request_id.clone())),
+            Answer::Begun => Some(Cut::Reset),
             Answer::Events => None,
         }
     }
@@ -151,4 +159,119 @@ pub fn last_event(reason: &Reason) -> String {
         "error_description": Refusal::from(reason.clone()).description(),
     });
     format!("\n\nevent: error\ndata: {data}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use authority::{
+        ids::{KeyId, ZoneId},
+        jwks::{Jwk, JwkSet, KeySet},
+        key::SigningKey,
+        mandate::{Claims, Expected, MandateUse, SubjectType, sign, verify},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_stream_is_cut_once_and_as_far_as_it_has_come() {
+        let mandate = mandate();
+        let mut streams = Streams::default();
+        for context in 1..=3 {
+            let id = format!("request-{context}");
+            streams.open(context, Arc::clone(&mandate), id, context == 1);
+        }
+        streams.answers(2, false);
+        streams.answers(3, true);
+        streams.answers(9, true);
+        assert_eq!(streams.mandates().count(), 3);
+        let revoked = || Reason::TokenRevoked;
+        assert_eq!(
+            streams.cut(1, revoked(), 1_000),
+            Some(Cut::Refuse("request-1".to_owned()))
+        );
+        assert_eq!(streams.cut(2, revoked(), 1_000), Some(Cut::Reset));
+        assert_eq!(streams.cut(9, revoked(), 1_000), None);
+        // Events: a last word first, or the time for one.
+        assert_eq!(streams.last_word(3), None);
+        assert_eq!(streams.cut(3, revoked(), 1_000), None);
+        assert_eq!(streams.cut(3, Reason::TokenExpired, 1_100), None);
+        assert!(streams.overdue(1_399).is_empty());
+        assert_eq!(streams.overdue(1_400), [3]);
+        assert_eq!(streams.overdue(900), [3], "the clock went back");
+        assert_eq!(streams.last_word(3), Some(revoked()));
+        assert_eq!(streams.overdue(1_001), [3]);
+        assert_eq!(streams.mandates().count(), 0);
+        for context in 1..=3 {
+            streams.close(context);
+        }
+        assert!(streams.is_empty() && streams.last_word(3).is_none());
+    }
+
+    #[test]
+    fn only_what_is_to_end_with_its_mandate_does() {
+        let mandate = mandate();
+        let mut streams = Streams::default();
+        streams.open(1, Arc::clone(&mandate), String::new(), true);
+        streams.open(2, Arc::clone(&mandate), String::new(), false);
+        let end = mandate.claims().exp;
+        assert!(streams.expired(end).is_empty());
+        assert_eq!(streams.expired(end.plus(60)), [1]);
+        streams.cut(1, Reason::TokenExpired, 0);
+        assert!(streams.expired(end.plus(60)).is_empty());
+    }
+
+    #[test]
+    fn the_last_event_is_one_wherever_the_stream_was() {
+        let event = last_event(&Reason::TokenRevoked);
+        let lines: Vec<&str> = event.split('\n').collect();
+        assert_eq!((lines[0], lines[1], lines[2]), ("", "", "event: error"));
+        let data = lines[3].strip_prefix("data: ").unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["reason"], "token_revoked");
+        assert!(event.ends_with("\n\n"));
+    }
+
+    fn mandate() -> Arc<Mandate> {
+        let key = SigningKey::from_bytes(&[7; 32]).unwrap();
+        let (kid, zone) = (KeyId::from("key-1"), ZoneId::from("zone-1"));
+        let jwk = Jwk::new(&kid, &key.verifying_key());
+        let keys = KeySet::from_jwks(&JwkSet { keys: vec![jwk] }).unwrap();
+        let issuer = "https://sts.test";
+        let claims = Claims {
+            iss: issuer.to_owned(),
+            sub: "app-1".to_owned(),
+            aud: vec![issuer.to_owned()],
+            exp: Timestamp(2_000),
+            iat: Timestamp(1_000),
+            nbf: None,
+            jti: "jti-1".to_owned(),
+            zone_id: zone.clone(),
+            client_id: "app-1".into(),
+            sid: "sid-1".into(),
+            root_sid: "sid-1".into(),
+            mandate_use: MandateUse::Gateway,
+            sub_type: SubjectType::Application,
+            scope: None,
+            target: Vec::new(),
+            agent_session_id: None,
+            session_path: Vec::new(),
+            granting_sessions: Vec::new(),
+            labels: Vec::new(),
+            delegation_edge_id: None,
+            source_session_id: None,
+            target_session_id: None,
+            delegation_path: Vec::new(),
+            delegation_chain: Vec::new(),
+            hop_count: None,
+            act: None,
+            once: false,
+        };
+        let token = sign(&claims, &kid, &key).unwrap();
+        let expected = Expected {
+            issuer,
+            zone: &zone,
+            uses: &[MandateUse::Gateway],
+        };
+        Arc::new(verify(&token, &keys, &expected, claims.iat).unwrap())
+    }
 }

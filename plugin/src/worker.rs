@@ -15,7 +15,7 @@ use crate::{
     checks::Checks,
     config::{Config, Source},
     exchanges::Exchanges,
-    filter::{Paused, Waiter, refuse_stream},
+    filter::{Paused, Waiter, refuse},
     host::{self, SharedCell},
     metrics::Metrics,
     replay::{Mark, Marked, SHARDS},
@@ -195,12 +195,14 @@ impl Worker {
         };
         self.metrics.count(name);
         log::info!("caracal: a stream is cut: {}", reason.code());
-        match self.streams.cut(context, reason, now) {
-            Some(Cut::Refuse(reason)) => {
+        match self.streams.cut(context, reason.clone(), now) {
+            Some(Cut::Refuse(request_id)) => {
                 self.streams.close(context);
-                refuse_stream(self, context, reason);
+                if hostcalls::set_effective_context(context).is_ok() {
+                    refuse(self, &reason.into(), &request_id);
+                }
             }
-            Some(Cut::Reset(_)) => {
+            Some(Cut::Reset) => {
                 self.streams.close(context);
                 reset(context);
             }

@@ -187,6 +187,16 @@ impl Gateway {
         self.address
     }
 
+    /// Stops the process where it is, as a machine that goes to sleep does.
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn unpause(&self) {
+        self.process.signal("CONT");
+    }
+
     /// Envoy's log so far.
     pub fn log(&self) -> String {
         self.process.log()

@@ -74,6 +74,22 @@ impl Process {
         }
     }
 
+    /// Sends the server a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let guardian = self.guardian.id();
+        let children = format!("/proc/{guardian}/task/{guardian}/children");
+        let children = fs::read_to_string(children).unwrap();
+        // Beside the server there is the guardian's watcher, which is a shell like itself.
+        let guardian = fs::read_link(format!("/proc/{guardian}/exe")).unwrap();
+        let server = children
+            .split_whitespace()
+            .find(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe != guardian));
+        let sent = Command::new("kill")
+            .args(["-s", name, server.unwrap()])
+            .status();
+        assert!(sent.unwrap().success(), "no signal {name}");
+    }
+
     /// What it has written so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

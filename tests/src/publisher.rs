@@ -4,6 +4,7 @@
 use std::{
     io::{self, BufReader, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -39,6 +40,8 @@ struct Published {
     checks: Option<bool>,
     /// How often that was asked.
     checked: usize,
+    /// Whether nothing is answered any more.
+    stopped: bool,
 }
 
 /// The publisher. It lives as long as the test's process.
@@ -59,6 +62,7 @@ impl Publisher {
             revocations: (Vec::new(), String::new(), 0),
             checks: Some(false),
             checked: 0,
+            stopped: false,
         };
         let publisher = Self {
             address: listener.local_addr().unwrap(),
@@ -121,8 +125,18 @@ impl Publisher {
         self.published.lock().unwrap().checked
     }
 
+    /// Answers nothing any more.
+    pub fn stop(&self) {
+        self.published.lock().unwrap().stopped = true;
+    }
+
     /// A gateway that takes this for its STS.
     pub fn site(&self) -> Site {
+        self.site_with(1, None)
+    }
+
+    /// The same with so many workers, and with another filter.
+    pub fn site_with(&self, workers: u32, wasm: Option<PathBuf>) -> Site {
         let upstream = Upstream::start();
         let plugin = json!({
             "zone": ZONE,
@@ -138,6 +152,8 @@ impl Publisher {
         let spec = GatewaySpec {
             sts: Some(self.address),
             token: Some("gt_any".to_owned()),
+            workers,
+            wasm,
             ..GatewaySpec::new(plugin, upstream.address())
         };
         Site {
@@ -173,11 +189,13 @@ pub fn bundle(issuer: &Issuer, sequence: u64, policy: Option<&str>) -> Bundle {
             id: "resource-1".into(),
             identifier: RESOURCE.to_owned(),
             scopes: vec!["demo:read".to_owned()],
-            operations: vec![Operation {
-                method: "GET".to_owned(),
-                path: "/demo/items".to_owned(),
-                scope: "demo:read".to_owned(),
-            }],
+            operations: ["/demo/items", "/demo/items/{id}"]
+                .map(|path| Operation {
+                    method: "GET".to_owned(),
+                    path: path.to_owned(),
+                    scope: "demo:read".to_owned(),
+                })
+                .to_vec(),
             operation_enforcement: OperationEnforcement::Enforced,
             single_use: false,
             end_streams_at_expiry: false,
@@ -216,6 +234,9 @@ fn serve(stream: &TcpStream, published: &Mutex<Published>) -> io::Result<()> {
     loop {
         let (first, headers) = read_head(&mut reader)?;
         let asked = read_body(&mut reader, &headers)?;
+        if published.lock().unwrap().stopped {
+            return Ok(());
+        }
         let etag = headers.iter().find(|(name, _)| name == "if-none-match");
         let answer = if first.contains("/.well-known/jwks.json") {
             let jwks = published.lock().unwrap().jwks.clone();

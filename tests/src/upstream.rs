@@ -140,7 +140,7 @@ impl Flow {
             );
             stream.write_all(head.as_bytes())?;
         }
-        let chunk = b"e\r\ndata: tick 00\n\n\r\n";
+        let chunk = b"f\r\ndata: tick 00\n\n\r\n";
         if kind.is_some() {
             stream.write_all(chunk)?;
         }

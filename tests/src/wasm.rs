@@ -1,4 +1,43 @@
-//! The filter's bytes, changed for a test: with a limit to its memory.
+//! The filter's bytes, changed for a test: with a limit to its memory, and what uses that up.
+
+use std::path::{Path, PathBuf};
+
+use crate::parts;
+
+/// Allows everything, but on one path it first makes sixteen values of almost a megabyte.
+pub fn greedy() -> String {
+    let doublings: String = (1..=15)
+        .map(|n| format!("s{n} := concat(\"\", [s{0}, s{0}])\n\n", n - 1))
+        .collect();
+    format!(
+        r#"package caracal.authz
+
+import rego.v1
+
+allow := {{"decision": "allow", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}}
+
+s0 := "0123456789abcdef01234567"
+
+{doublings}result := allow if {{
+	input.action.path != "/demo/items/boom"
+}} else := allow if {{
+	count([text | some digit in split("0123456789", ""); text := concat("", [s15, digit])]) == 10
+}}
+"#
+    )
+}
+
+/// The filter with so little memory that a policy within its bounds can use it up: nothing else that a
+/// test could do makes it trap.
+///
+/// # Panics
+/// If the filter is not there.
+pub fn starved(dir: &Path) -> PathBuf {
+    let wasm = std::fs::read(parts::wasm()).unwrap();
+    let path = dir.join("starved.wasm");
+    std::fs::write(&path, with_spare_pages(&wasm, 128)).unwrap();
+    path
+}
 
 /// `wasm` with at most `pages` of 64 KiB more than it starts with.
 ///

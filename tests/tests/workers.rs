@@ -4,7 +4,7 @@
 // The lints let tests fail loudly, but not the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use e2e::{
     eventually,
@@ -16,38 +16,6 @@ use e2e::{
     upstream::Upstream,
 };
 use serde_json::json;
-
-/// Allows everything, but on one path it first makes sixteen values of almost a megabyte.
-fn greedy() -> String {
-    let doublings: String = (1..=15)
-        .map(|n| format!("s{n} := concat(\"\", [s{0}, s{0}])\n\n", n - 1))
-        .collect();
-    format!(
-        r#"package caracal.authz
-
-import rego.v1
-
-allow := {{"decision": "allow", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}}
-
-s0 := "0123456789abcdef01234567"
-
-{doublings}result := allow if {{
-	input.action.path != "/demo/items/boom"
-}} else := allow if {{
-	count([text | some digit in split("0123456789", ""); text := concat("", [s15, digit])]) == 10
-}}
-"#
-    )
-}
-
-/// The filter with so little memory that a policy within its bounds can use it up: nothing else that a
-/// test could do makes it trap.
-fn starved(dir: &Path) -> PathBuf {
-    let wasm = std::fs::read(e2e::parts::wasm()).unwrap();
-    let path = dir.join("starved.wasm");
-    std::fs::write(&path, e2e::wasm::with_spare_pages(&wasm, 128)).unwrap();
-    path
-}
 
 fn four_workers(plugin: serde_json::Value, wasm: Option<PathBuf>) -> Site {
     let upstream = Upstream::start();
@@ -101,9 +69,9 @@ fn all_four_workers_govern() {
 fn a_trap_opens_the_gate_for_nobody_and_the_worker_comes_back() {
     let issuer = Issuer::new("key-1", 7);
     let mut plugin = stand_alone(&issuer);
-    plugin["policy"] = json!(greedy());
+    plugin["policy"] = json!(e2e::wasm::greedy());
     let dir = tempfile::tempdir().unwrap();
-    let site = four_workers(plugin, Some(starved(dir.path())));
+    let site = four_workers(plugin, Some(e2e::wasm::starved(dir.path())));
     let mandate = issuer.mandate("demo:read");
     let call = |item: &str| Request::get(format!("/demo/items/{item}")).bearer(&mandate);
     site.allowed(call("7"));
