@@ -5,10 +5,12 @@
 mod bloom;
 mod filter;
 #[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod property;
 #[cfg(test)]
 mod tests;
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod vectors;
 mod wire;
 

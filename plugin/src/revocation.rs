@@ -33,6 +33,8 @@ struct Cells {
     wholes: SharedCell,
     /// What changed since.
     changes: SharedCell,
+    /// The epoch that both lead to.
+    epoch: SharedCell,
     /// Counts both.
     stamp: SharedCell,
 }
@@ -69,6 +71,7 @@ impl RevocationPolling {
                 whole: cell("whole"),
                 wholes: cell("wholes"),
                 changes: cell("changes"),
+                epoch: cell("epoch"),
                 stamp: cell("stamp"),
             },
             mine: false,
@@ -251,18 +254,29 @@ impl RevocationPolling {
         let Some(filter) = &worker.revoked else {
             return Ok(false);
         };
+        let epoch = filter.epoch();
+        let is_behind = |cells: &Cells| cells.epoch.number().is_some_and(|known| known > epoch);
         if is_whole {
             self.whole_wanted = false;
             self.whole_at = now;
-            self.cells.whole.write(&answer.body);
         }
-        let changes = filter.since_whole();
-        let changes = changes.map(|changes| changes.encode()).unwrap_or_default();
-        self.cells.changes.write(&changes);
-        if is_whole {
-            self.seen_whole = self.cells.wholes.next_number();
+        // Where the lease has just changed hands, two may have asked: the one that knows less must not
+        // write over what the other one left.
+        if !is_behind(&self.cells) {
+            if is_whole {
+                self.cells.whole.write(&answer.body);
+            }
+            let changes = filter.since_whole();
+            let changes = changes.map(|changes| changes.encode()).unwrap_or_default();
+            self.cells.changes.write(&changes);
+            self.cells.epoch.write_number(epoch);
+            if is_whole {
+                self.seen_whole = self.cells.wholes.next_number();
+            }
+            self.seen_stamp = self.cells.stamp.next_number();
         }
-        self.seen_stamp = self.cells.stamp.next_number();
+        // Should it have happened all the same, the whole filter puts it right.
+        self.whole_wanted |= is_behind(&self.cells);
         self.tell(worker, now);
         Ok(news || is_whole)
     }

@@ -197,6 +197,8 @@ codes! {
     REVOCATION_NOT_FOUND = "revocation_not_found", NOT_FOUND;
     /// This does not come back.
     REVOCATION_FINAL = "revocation_final", CONFLICT;
+    /// Too many revocations up to a time.
+    CUTOFF_LIMIT_EXCEEDED = "cutoff_limit_exceeded", TOO_MANY_REQUESTS;
     /// A gateway knows what the database does not.
     EPOCH_AHEAD = "epoch_ahead", CONFLICT;
     /// No such key.

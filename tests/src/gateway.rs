@@ -187,6 +187,11 @@ impl Gateway {
         self.address
     }
 
+    /// The memory that the process holds, in KB.
+    pub fn memory_kb(&self) -> u64 {
+        self.process.memory_kb()
+    }
+
     /// Stops the process where it is, as a machine that goes to sleep does.
     pub fn pause(&self) {
         self.process.signal("STOP");

@@ -125,6 +125,19 @@ impl Response {
         Some(&first.1)
     }
 
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// How many bytes the headers took.
+    pub fn header_bytes(&self) -> usize {
+        let pairs = self.headers.iter();
+        pairs
+            .map(|(name, value)| name.len() + value.len() + ": \r\n".len())
+            .sum()
+    }
+
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

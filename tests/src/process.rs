@@ -74,8 +74,28 @@ impl Process {
         }
     }
 
+    /// The memory that the server holds, in KB.
+    pub(crate) fn memory_kb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        line.unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
     /// Sends the server a signal, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.server()])
+            .status();
+        assert!(sent.unwrap().success(), "no signal {name}");
+    }
+
+    /// The server's process id.
+    fn server(&self) -> String {
         let guardian = self.guardian.id();
         let children = format!("/proc/{guardian}/task/{guardian}/children");
         let children = fs::read_to_string(children).unwrap();
@@ -84,10 +104,7 @@ impl Process {
         let server = children
             .split_whitespace()
             .find(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe != guardian));
-        let sent = Command::new("kill")
-            .args(["-s", name, server.unwrap()])
-            .status();
-        assert!(sent.unwrap().success(), "no signal {name}");
+        server.unwrap().to_owned()
     }
 
     /// What it has written so far.

@@ -42,6 +42,8 @@ struct Published {
     checked: usize,
     /// Whether nothing is answered any more.
     stopped: bool,
+    /// Whether what is told of revocation breaks off in the middle.
+    cut: bool,
 }
 
 /// The publisher. It lives as long as the test's process.
@@ -63,6 +65,7 @@ impl Publisher {
             checks: Some(false),
             checked: 0,
             stopped: false,
+            cut: false,
         };
         let publisher = Self {
             address: listener.local_addr().unwrap(),
@@ -125,6 +128,11 @@ impl Publisher {
         self.published.lock().unwrap().checked
     }
 
+    /// Lets what is told of revocation break off in the middle, or not any more.
+    pub fn cut_revocations(&self, cut: bool) {
+        self.published.lock().unwrap().cut = cut;
+    }
+
     /// Answers nothing any more.
     pub fn stop(&self) {
         self.published.lock().unwrap().stopped = true;
@@ -147,6 +155,7 @@ impl Publisher {
                 "token_env": TOKEN_VARIABLE,
                 "long_poll_seconds": 1,
             },
+            "max_staleness_seconds": 300,
             "resources": [{"identifier": RESOURCE, "path_prefix": "/demo/"}],
         });
         let spec = GatewaySpec {
@@ -261,7 +270,12 @@ fn serve(stream: &TcpStream, published: &Mutex<Published>) -> io::Result<()> {
                 message("304 Not Modified", "", b"")
             } else {
                 let headers = format!("{SIGNATURE_HEADER}: {signature}\r\n");
-                message("200 OK", &headers, body)
+                let whole = message("200 OK", &headers, body);
+                if published.cut {
+                    let mut stream = stream;
+                    return stream.write_all(&whole[..whole.len() - body.len() / 2]);
+                }
+                whole
             }
         } else {
             // A poll waits for news; this one not for long.

@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
     process::Command,
 };
 
@@ -81,6 +82,11 @@ impl Sts {
         };
         sts.resume();
         sts
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join(".caracal")
     }
 
     /// Where it listens.

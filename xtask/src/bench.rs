@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     build,
     console::{Failure, Result},
-    tools::envoy,
+    tools::{envoy, python},
     workspace::Workspace,
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Options {
 enum Part {
     /// Ten thousand sessions in a tree
     Sessions,
+    /// How fast a revocation is everywhere, and what a million of them cost
+    Revocation,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -36,8 +38,16 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .env("CARACAL_WASM", artifacts.wasm)
         .env("CARACAL_BIN", artifacts.binary)
         .env("ENVOY", envoy::get(workspace)?);
-    if options.only == Some(Part::Sessions) {
-        cargo.args(["--", "sessions"]);
+    match options.only {
+        None => {}
+        Some(Part::Sessions) => {
+            cargo.args(["--", "sessions"]);
+        }
+        Some(Part::Revocation) => {
+            cargo
+                .args(["--", "revocation"])
+                .env("CARACAL_PYTHON", python::get(workspace)?);
+        }
     }
     match cargo.status() {
         Ok(status) if status.success() => Ok(()),

@@ -27,6 +27,9 @@ const PUBLISHED: Duration = Duration::from_secs(PUBLISHED_SECONDS);
 const KEPT: Duration = Duration::from_secs(MAX_SESSION_TTL_SECONDS + 2 * LEEWAY_SECONDS);
 const MAX_REASON_CHARS: usize = 200;
 const MAX_ID_BYTES: usize = 256;
+/// Most anchors of a zone that are revoked up to a time at once: they are no matter of a filter, but of a
+/// list that every gateway holds.
+const MAX_CUTOFFS: i64 = 100_000;
 /// Most anchors of one request.
 const MAX_ANCHORS: usize = 10_000;
 
@@ -231,6 +234,18 @@ impl Sts {
         }
         let anchors = parse_all(&named)?;
         let mut change = self.store.begin().await?;
+        let cut = anchors
+            .iter()
+            .filter(|anchor| cutoff(**anchor, until, now).is_ok_and(|until| until.is_some()))
+            .count();
+        let cut = i64::try_from(cut).unwrap_or(i64::MAX);
+        if cut > 0 && change.count_cutoffs(&zone.id, now).await? > MAX_CUTOFFS - cut {
+            return Err(Error::new(
+                Code::CUTOFF_LIMIT_EXCEEDED,
+                format!("{MAX_CUTOFFS} anchors are revoked up to a time at once, at most; try again later"),
+            )
+            .retry_after(PUBLISHED));
+        }
         let mut falls = None;
         let mut rekeyed = false;
         for (anchor, shown) in anchors.iter().zip(&named) {

@@ -278,24 +278,25 @@ impl Sts {
             .await?
             .ok_or_else(|| zones::not_found(zone.as_str()))?;
         let state = view.state;
-        let (mut digests, mut cutoffs, mut changed_at) = (Vec::new(), Vec::new(), 0);
-        let mut last: Option<RevocationRow> = None;
-        loop {
-            let mut rows = view.published(last.as_ref(), now, BATCH).await?;
-            for row in &rows {
-                let Some(anchor) = row.anchor() else { continue };
-                let digest = state.key.digest(anchor);
-                match until(row) {
-                    Some(until) => cutoffs.push((digest, until)),
-                    None => digests.push(digest),
+        let changed_at = view.changed_at().await?.map_or(0, Moment::millis);
+        let (mut digests, mut cutoffs) = (Vec::new(), Vec::new());
+        for kind in AnchorKind::ALL {
+            let mut after = String::new();
+            loop {
+                let mut rows = view.published(kind, &after, now, BATCH).await?;
+                for (id, until) in &rows {
+                    let digest = state.key.digest(Anchor { kind, id });
+                    match until {
+                        Some(until) => cutoffs.push((digest, seconds(*until))),
+                        None => digests.push(digest),
+                    }
                 }
-                changed_at = changed_at.max(row.revoked_at.millis());
+                match rows.pop() {
+                    Some((id, _)) => after = id,
+                    None => break,
+                }
+                tokio::task::yield_now().await;
             }
-            match rows.pop() {
-                Some(row) => last = Some(row),
-                None => break,
-            }
-            tokio::task::yield_now().await;
         }
         let load = u64::try_from(digests.len()).unwrap_or(u64::MAX);
         digests.sort_unstable();
@@ -401,9 +402,8 @@ fn finds(base: &Base, digest: &Digest) -> bool {
     }
 }
 
-fn until(row: &RevocationRow) -> Option<u64> {
-    row.issued_until
-        .map(|until| u64::try_from(until).unwrap_or_default())
+fn seconds(until: i64) -> u64 {
+    u64::try_from(until).unwrap_or_default()
 }
 
 /// What rows mean to a gateway, and when the last of them changed.
@@ -418,8 +418,8 @@ fn changes(rows: &[RevocationRow], key: HashKey, now: Moment) -> (Changes, u64) 
             changes.removed.push(digest);
             changes.cutoffs.push((digest, 0));
         } else if row.published_until > now {
-            match until(row) {
-                Some(until) => changes.cutoffs.push((digest, until)),
+            match row.issued_until {
+                Some(until) => changes.cutoffs.push((digest, seconds(until))),
                 None => changes.added.push(digest),
             }
         }

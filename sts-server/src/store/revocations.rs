@@ -197,25 +197,35 @@ impl RevocationView {
             .await?)
     }
 
-    /// A part of those that are revoked and published at `now`, in the order of their keys.
+    /// A part of the anchors of this kind that are revoked and published at `now`, in the order of their
+    /// ids: each with the time of issue up to which it is.
     pub(crate) async fn published(
         &mut self,
-        after: Option<&RevocationRow>,
+        kind: AnchorKind,
+        after: &str,
         now: Moment,
         most: u32,
-    ) -> Result<Vec<RevocationRow>> {
-        let (kind, id) = after.map_or(("", ""), |row| (&*row.anchor_type, &*row.anchor_id));
-        let sql =
-            "SELECT * FROM revocations WHERE zone_id = ? AND (anchor_type, anchor_id) > (?, ?)
-                   AND withdrawn_at IS NULL AND published_until > ?
-                   ORDER BY anchor_type, anchor_id LIMIT ?";
+    ) -> Result<Vec<(String, Option<i64>)>> {
+        let sql = "SELECT anchor_id, issued_until FROM revocations
+                   WHERE zone_id = ? AND anchor_type = ? AND anchor_id > ?
+                   AND withdrawn_at IS NULL AND published_until > ? ORDER BY anchor_id LIMIT ?";
         Ok(sqlx::query_as(sql)
             .bind(self.zone.as_str())
-            .bind(kind)
-            .bind(id)
+            .bind(kind.name())
+            .bind(after)
             .bind(now)
             .bind(most)
             .fetch_all(&mut *self.view)
+            .await?)
+    }
+
+    /// When the newest change was made.
+    pub(crate) async fn changed_at(&mut self) -> Result<Option<Moment>> {
+        let sql = "SELECT coalesce(withdrawn_at, revoked_at) FROM revocations WHERE zone_id = ?
+                   ORDER BY epoch DESC LIMIT 1";
+        Ok(sqlx::query_scalar(sql)
+            .bind(self.zone.as_str())
+            .fetch_optional(&mut *self.view)
             .await?)
     }
 
@@ -293,6 +303,17 @@ impl Change {
                    RETURNING revocation_epoch";
         Ok(sqlx::query_scalar(sql)
             .bind(zone.as_str())
+            .fetch_one(&mut *self.0)
+            .await?)
+    }
+
+    /// How many anchors of a zone are revoked up to a time, and published at `now`.
+    pub(crate) async fn count_cutoffs(&mut self, zone: &ZoneId, now: Moment) -> Result<i64> {
+        let sql = "SELECT count(*) FROM revocations WHERE zone_id = ? AND issued_until IS NOT NULL
+                   AND withdrawn_at IS NULL AND published_until > ?";
+        Ok(sqlx::query_scalar(sql)
+            .bind(zone.as_str())
+            .bind(now)
             .fetch_one(&mut *self.0)
             .await?)
     }

@@ -6,6 +6,7 @@
 
 mod delegation;
 mod policy;
+mod revocation;
 mod world;
 
 use std::{fs, process::Stdio};

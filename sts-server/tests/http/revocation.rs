@@ -467,7 +467,7 @@ fn news_is_told_at_once_and_the_epoch_never_goes_back() {
         });
         assert_eq!(gateway.filter().epoch(), 1);
         assert!(gateway.filter().changed_at() > 0);
-        (zone_id, slug, token) = (plain.id.clone(), plain.slug.clone(), gateway.bearer.clone());
+        (zone_id, slug, token) = (plain.id.clone(), plain.slug.clone(), gateway.bearer);
     }
     world.stop();
     world.start();

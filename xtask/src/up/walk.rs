@@ -202,10 +202,16 @@ impl Walk<'_> {
             "a child never gets more than was passed on",
         );
         child.revoke(sts)?;
+        self.settle(&Call {
+            title: "The delegation is revoked; the child's mandate is in date",
+            expected: Expected::Refused(401, "invalid_token", "token_revoked"),
+            why: "the STS told the gateway, and every worker of it knows",
+            ..call
+        })?;
         let late = demo.exchange_as(sts, &child, demo::READ_SCOPE)?;
         child.end(sts)?;
         self.exchange(
-            "The delegation is revoked, and the child asks for demo:read again",
+            "The child asks for demo:read again",
             demo::READ_SCOPE,
             &late,
             Expected::Refused(403, "access_denied", "delegation_inactive"),

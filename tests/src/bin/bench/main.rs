@@ -13,6 +13,7 @@
 )]
 
 mod policies;
+mod revocation;
 mod sessions;
 
 use std::{
@@ -54,8 +55,10 @@ impl Drop for Running {
 }
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("sessions") {
-        return sessions::run();
+    match std::env::args().nth(1).as_deref() {
+        Some("sessions") => return sessions::run(),
+        Some("revocation") => return revocation::run(),
+        _ => {}
     }
     let issuer = Issuer::new("bench", 7);
     let token = issuer.mandate("demo:read");
