@@ -153,14 +153,14 @@ impl Context for Root {
     fn on_http_call_response(
         &mut self,
         token: u32,
-        _headers: usize,
+        headers: usize,
         body_size: usize,
         _trailers: usize,
     ) {
         if let (Some(worker), Some(polling)) = (&self.worker, &mut self.polling)
             && let Ok(mut worker) = worker.try_borrow_mut()
         {
-            let answer = Answer::read(body_size);
+            let answer = Answer::read(headers, body_size);
             let now = host::to_millis(host::now_nanos());
             if polling.answered(&mut worker, token, &answer, now) {
                 // What was news may have cut streams, in their contexts.
