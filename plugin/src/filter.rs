@@ -284,9 +284,9 @@ impl HttpContext for Filter {
         }
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         // Our own refusals come through here as well, while the worker is at work.
-        if let Ok(mut worker) = self.worker.try_borrow_mut() {
+        if !end_of_stream && let Ok(mut worker) = self.worker.try_borrow_mut() {
             let kind = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, "content-type");
             let with_events = kind.ok().flatten().is_some_and(|kind| {
                 let events = b"text/event-stream";

@@ -1,8 +1,6 @@
 //! Keeping a worker in step with the STS on keys and policy: polling while it holds the lease, and
 //! taking over what the polling worker left in shared data. Revocation has a poll of its own, next door.
 
-use std::time::Duration;
-
 use authority::{
     bundle::{self, Bundle, SIGNATURE_HEADER},
     jwks::KeySet,

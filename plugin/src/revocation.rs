@@ -54,6 +54,8 @@ pub(crate) struct RevocationPolling {
     pub(crate) mine: bool,
     seen_stamp: Option<u64>,
     seen_whole: Option<u64>,
+    /// What could not be taken over was said once.
+    failed_stamp: Option<u64>,
     call: Option<u32>,
     /// A call that does not wait, beside one that does.
     quick: Option<u32>,
@@ -77,6 +79,7 @@ impl RevocationPolling {
             mine: false,
             seen_stamp: None,
             seen_whole: None,
+            failed_stamp: None,
             call: None,
             quick: None,
             backoff: Backoff::default(),
@@ -85,50 +88,53 @@ impl RevocationPolling {
         }
     }
 
-    /// Takes over what the polling worker has accepted since the last look. Whether that was news.
+    /// Takes over what the polling worker has accepted since the last look. Whether that was news. Where it
+    /// cannot be taken over, what this worker knows grows old, however fresh the others are.
     pub(crate) fn follow(&mut self, worker: &mut Worker, now: Millis) -> bool {
-        if let (Some(contact), [_, revocations]) =
-            (self.cells.contact.number(), &mut worker.contacts)
-        {
-            revocations.heard(contact);
-            let age = u64::try_from(revocations.age(now).as_millis()).unwrap_or(u64::MAX);
-            worker.metrics.set("caracal_revocation_age_ms", age);
-        }
-        let stamp = self.cells.stamp.number();
-        if stamp.is_none() || stamp == self.seen_stamp {
-            return false;
-        }
-        match self.take_over(worker) {
-            Ok(news) => {
-                self.seen_stamp = stamp;
-                if news {
-                    self.tell(worker, now);
-                }
-                news
-            }
-            // The two cells are of different moments; at the next look they agree.
-            Err(ApplyError::Gap { .. }) => false,
+        // Read before what it vouches for, which is written first.
+        let contact = self.cells.contact.number();
+        let news = match self.take_over(worker) {
+            Ok(news) => news,
             Err(error) => {
-                self.seen_stamp = stamp;
-                refuse(worker, &error);
-                false
+                // The two cells may be of different moments; at the next look they agree.
+                let passing = matches!(error, Refused::Apply(ApplyError::Gap { .. }));
+                if !passing && self.failed_stamp != self.cells.stamp.number() {
+                    self.failed_stamp = self.cells.stamp.number();
+                    refuse(worker, &error);
+                }
+                return false;
             }
+        };
+        if news {
+            self.tell(worker, now);
         }
+        let [_, revocations] = &mut worker.contacts;
+        if let Some(contact) = contact {
+            revocations.heard(contact);
+        }
+        let age = u64::try_from(revocations.age(now).as_millis()).unwrap_or(u64::MAX);
+        worker.metrics.set("caracal_revocation_age_ms", age);
+        news
     }
 
-    fn take_over(&mut self, worker: &mut Worker) -> Result<bool, ApplyError> {
+    fn take_over(&mut self, worker: &mut Worker) -> Result<bool, Refused> {
+        let stamp = self.cells.stamp.number();
+        if stamp.is_none() || stamp == self.seen_stamp {
+            return Ok(false);
+        }
         let mut news = false;
         let wholes = self.cells.wholes.number();
         if worker.revoked.is_none() || wholes != self.seen_whole {
             // Verified by the worker that put it there.
-            if let Some(publication) = decode(&self.cells.whole) {
+            if let Some(publication) = decode(&self.cells.whole)? {
                 news |= accept(&mut worker.revoked, publication)?;
             }
             self.seen_whole = wholes;
         }
-        if let Some(publication) = decode(&self.cells.changes) {
+        if let Some(publication) = decode(&self.cells.changes)? {
             news |= accept(&mut worker.revoked, publication)?;
         }
+        self.seen_stamp = stamp;
         Ok(news)
     }
 
@@ -317,9 +323,11 @@ enum Refused {
     NoZone,
 }
 
-fn decode(cell: &SharedCell) -> Option<Publication> {
-    let bytes = cell.read().0.filter(|bytes| !bytes.is_empty())?;
-    Publication::decode(&bytes).ok()
+fn decode(cell: &SharedCell) -> Result<Option<Publication>, PublicationError> {
+    match cell.read().0.filter(|bytes| !bytes.is_empty()) {
+        Some(bytes) => Publication::decode(&bytes).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn accept(filter: &mut Option<Filter>, publication: Publication) -> Result<bool, ApplyError> {

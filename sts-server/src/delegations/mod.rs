@@ -1,7 +1,8 @@
-//! Delegations: listing them, what rests on one, and taking one back; `create` has the rules of making
-//! one.
+//! Delegations: listing them, what rests on one, and taking one back; `wish` has the form of what is asked
+//! for, `create` the rules of making one.
 
 mod create;
+mod wish;
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use authority::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub(crate) use self::create::{NewDelegation, Wish};
+pub(crate) use self::wish::{NewDelegation, Wish};
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},

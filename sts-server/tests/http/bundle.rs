@@ -252,3 +252,35 @@ fn a_shutdown_ends_long_polls_at_once() {
     assert!(world.stop() < Duration::from_secs(5));
     assert_eq!(poll.join().unwrap(), 304);
 }
+
+#[test]
+fn how_gateways_treat_a_resource_is_told_and_can_be_changed() {
+    let world = World::new();
+    let demo = world.demo();
+    let zone = &demo.zone;
+    let token = zone.gateway("edge");
+    let told = || {
+        let bundle = opened(zone, &fetch(zone, &token, "", "").expect(200));
+        let mut resources = bundle.resources.into_iter();
+        resources
+            .find(|resource| resource.identifier == "resource://demo")
+            .unwrap()
+    };
+    let id = told().id;
+    let path = format!("/resources/{id}");
+    for (settings, expected) in [
+        (json!({"end_streams_at_expiry": true}), (true, false)),
+        (json!({"single_use": true}), (true, true)),
+        (json!({"end_streams_at_expiry": false}), (false, true)),
+    ] {
+        let shown = zone.admin("PATCH", &path, Some(&settings)).expect(200);
+        for (name, value) in settings.as_object().unwrap() {
+            assert_eq!(&shown.body[name], value);
+        }
+        let told = told();
+        assert_eq!((told.end_streams_at_expiry, told.single_use), expected);
+    }
+    let wrong = json!({"end_streams_at_expiry": "yes"});
+    let reply = zone.admin("PATCH", &path, Some(&wrong));
+    assert_eq!(reply.error(), (400, "invalid_request"));
+}
