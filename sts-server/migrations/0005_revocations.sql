@@ -14,14 +14,15 @@ CREATE TABLE revocations (
     zone_id TEXT NOT NULL REFERENCES zones (id),
     anchor_type TEXT NOT NULL, -- jti, sid, root_sid, agent_session_id, ...
     anchor_id TEXT NOT NULL,
-    issued_until INTEGER, -- only mandates issued up to then, in seconds since the Unix epoch
+    by_time INTEGER NOT NULL, -- 1: only mandates issued up to a time; beside it there may be one of all
+    issued_until INTEGER, -- that time, in seconds since the Unix epoch
     reason TEXT NOT NULL,
     revoked_at INTEGER NOT NULL,
     withdrawn_at INTEGER,
     published_until INTEGER NOT NULL, -- then no mandate that a gateway takes can carry it any more
     kept_until INTEGER, -- then nothing can come of it any more; without it, it stays
     epoch INTEGER NOT NULL, -- of its last change
-    PRIMARY KEY (zone_id, anchor_type, anchor_id)
+    PRIMARY KEY (zone_id, anchor_type, anchor_id, by_time)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX revocations_by_epoch ON revocations (zone_id, epoch);
 CREATE INDEX revocations_by_end ON revocations (kept_until) WHERE kept_until IS NOT NULL;

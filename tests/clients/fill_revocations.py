@@ -17,13 +17,13 @@ def main(path: str, zone: str, count: int) -> None:
     now = int(time.time() * 1000)
     later = now + 3_600_000
     rows = (
-        (zone, "jti", f"bench-{number}", "bench", now, later, later, epoch + 1 + number)
+        (zone, "jti", f"bench-{number}", 0, "bench", now, later, later, epoch + 1 + number)
         for number in range(count)
     )
     with database:
         database.executemany(
-            "INSERT INTO revocations (zone_id, anchor_type, anchor_id, reason, revoked_at,"
-            " published_until, kept_until, epoch) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO revocations (zone_id, anchor_type, anchor_id, by_time, reason,"
+            " revoked_at, published_until, kept_until, epoch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         database.execute(

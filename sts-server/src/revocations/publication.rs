@@ -281,9 +281,9 @@ impl Sts {
         let changed_at = view.changed_at().await?.map_or(0, Moment::millis);
         let (mut digests, mut cutoffs) = (Vec::new(), Vec::new());
         for kind in AnchorKind::ALL {
-            let mut after = String::new();
+            let mut last = None;
             loop {
-                let mut rows = view.published(kind, &after, now, BATCH).await?;
+                let mut rows = view.published(kind, last.as_ref(), now, BATCH).await?;
                 for (id, until) in &rows {
                     let digest = state.key.digest(Anchor { kind, id });
                     match until {
@@ -291,9 +291,9 @@ impl Sts {
                         None => digests.push(digest),
                     }
                 }
-                match rows.pop() {
-                    Some((id, _)) => after = id,
-                    None => break,
+                last = rows.pop();
+                if last.is_none() {
+                    break;
                 }
                 tokio::task::yield_now().await;
             }
@@ -414,14 +414,12 @@ fn changes(rows: &[RevocationRow], key: HashKey, now: Moment) -> (Changes, u64) 
         let digest = key.digest(anchor);
         let at = row.withdrawn_at.unwrap_or(row.revoked_at);
         changed_at = changed_at.max(at.millis());
-        if row.withdrawn_at.is_some() {
-            changes.removed.push(digest);
-            changes.cutoffs.push((digest, 0));
-        } else if row.published_until > now {
-            match row.issued_until {
-                Some(until) => changes.cutoffs.push((digest, seconds(until))),
-                None => changes.added.push(digest),
-            }
+        match (row.issued_until, row.withdrawn_at) {
+            (Some(_), Some(_)) => changes.cutoffs.push((digest, 0)),
+            (None, Some(_)) => changes.removed.push(digest),
+            _ if row.published_until <= now => {}
+            (Some(until), None) => changes.cutoffs.push((digest, seconds(until))),
+            (None, None) => changes.added.push(digest),
         }
     }
     (changes, changed_at)

@@ -197,22 +197,25 @@ impl RevocationView {
             .await?)
     }
 
-    /// A part of the anchors of this kind that are revoked and published at `now`, in the order of their
-    /// ids: each with the time of issue up to which it is.
+    /// A part of the anchors of this kind that are revoked and published at `now`, after `last` in the order
+    /// of their ids: each with the time of issue up to which it is, if there is one.
     pub(crate) async fn published(
         &mut self,
         kind: AnchorKind,
-        after: &str,
+        last: Option<&(String, Option<i64>)>,
         now: Moment,
         most: u32,
     ) -> Result<Vec<(String, Option<i64>)>> {
+        let (id, by_time) = last.map_or(("", false), |(id, until)| (&**id, until.is_some()));
         let sql = "SELECT anchor_id, issued_until FROM revocations
-                   WHERE zone_id = ? AND anchor_type = ? AND anchor_id > ?
-                   AND withdrawn_at IS NULL AND published_until > ? ORDER BY anchor_id LIMIT ?";
+                   WHERE zone_id = ? AND anchor_type = ? AND (anchor_id, by_time) > (?, ?)
+                   AND withdrawn_at IS NULL AND published_until > ?
+                   ORDER BY anchor_id, by_time LIMIT ?";
         Ok(sqlx::query_as(sql)
             .bind(self.zone.as_str())
             .bind(kind.name())
-            .bind(after)
+            .bind(id)
+            .bind(by_time)
             .bind(now)
             .bind(most)
             .fetch_all(&mut *self.view)
@@ -318,8 +321,7 @@ impl Change {
             .await?)
     }
 
-    /// Writes a revocation, over what was known of the anchor. What is revoked altogether stays so; of
-    /// two times up to which, the later counts.
+    /// Writes a revocation, over what was known of the anchor. Of two times up to which, the later counts.
     pub(crate) async fn revoke(
         &mut self,
         zone: &ZoneId,
@@ -327,24 +329,20 @@ impl Change {
         now: Moment,
     ) -> Result<()> {
         let epoch = self.next_revocation_epoch(zone).await?;
-        let sql = "INSERT INTO revocations (zone_id, anchor_type, anchor_id, issued_until, reason,
-                   revoked_at, published_until, kept_until, epoch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        let sql = "INSERT INTO revocations (zone_id, anchor_type, anchor_id, by_time, issued_until,
+                   reason, revoked_at, published_until, kept_until, epoch)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                    ON CONFLICT DO UPDATE SET
-                       issued_until = CASE
-                           WHEN withdrawn_at IS NOT NULL THEN excluded.issued_until
-                           WHEN issued_until IS NULL OR excluded.issued_until IS NULL THEN NULL
-                           ELSE max(issued_until, excluded.issued_until) END,
+                       issued_until = CASE WHEN withdrawn_at IS NULL
+                           THEN max(issued_until, excluded.issued_until) ELSE excluded.issued_until END,
                        published_until = max(published_until, excluded.published_until),
-                       kept_until = CASE
-                           WHEN withdrawn_at IS NULL AND issued_until IS NULL
-                               AND excluded.issued_until IS NOT NULL THEN kept_until
-                           ELSE excluded.kept_until END,
-                       reason = excluded.reason, revoked_at = excluded.revoked_at, withdrawn_at = NULL,
-                       epoch = excluded.epoch";
+                       kept_until = excluded.kept_until, reason = excluded.reason,
+                       revoked_at = excluded.revoked_at, withdrawn_at = NULL, epoch = excluded.epoch";
         sqlx::query(sql)
             .bind(zone.as_str())
             .bind(new.kind.name())
             .bind(&new.id)
+            .bind(new.issued_until.is_some())
             .bind(new.issued_until.and_then(|until| i64::try_from(until).ok()))
             .bind(&new.reason)
             .bind(now)
@@ -356,7 +354,8 @@ impl Change {
         Ok(())
     }
 
-    /// Takes a revocation back, if there is one. It is told of until `published_until`.
+    /// Takes a revocation back, if there is one: that of all mandates first, and then that of those issued
+    /// up to a time. It is told of until `published_until`.
     pub(crate) async fn withdraw(
         &mut self,
         zone: &ZoneId,
@@ -364,12 +363,14 @@ impl Change {
         now: Moment,
         published_until: Moment,
     ) -> Result<bool> {
-        if self.revocations_of(zone, &[anchor]).await?.is_empty() {
+        let found = self.revocations_of(zone, &[anchor]).await?;
+        let by_time = found.iter().all(|row| row.issued_until.is_some());
+        if found.is_empty() {
             return Ok(false);
         }
         let epoch = self.next_revocation_epoch(zone).await?;
         let sql = "UPDATE revocations SET withdrawn_at = ?, published_until = ?, kept_until = ?, epoch = ?
-                   WHERE zone_id = ? AND anchor_type = ? AND anchor_id = ?";
+                   WHERE zone_id = ? AND anchor_type = ? AND anchor_id = ? AND by_time = ?";
         sqlx::query(sql)
             .bind(now)
             .bind(published_until)
@@ -378,6 +379,7 @@ impl Change {
             .bind(zone.as_str())
             .bind(anchor.kind.name())
             .bind(anchor.id)
+            .bind(by_time)
             .execute(&mut *self.0)
             .await?;
         Ok(true)
@@ -386,13 +388,13 @@ impl Change {
     /// Removes up to `most` revocations of which nothing can come any more. Gateways that have not heard
     /// that one of them was withdrawn get the whole filter.
     pub(crate) async fn forget_revocations(&mut self, now: Moment, most: u32) -> Result<u64> {
-        let due =
-            "SELECT zone_id, anchor_type, anchor_id FROM revocations WHERE kept_until <= ? LIMIT ?";
+        let due = "SELECT zone_id, anchor_type, anchor_id, by_time FROM revocations
+             WHERE kept_until <= ? ORDER BY kept_until LIMIT ?";
         let sql = format!(
             "UPDATE zones SET revocation_horizon = max(revocation_horizon, coalesce((
                  SELECT max(epoch) FROM revocations AS r WHERE r.zone_id = zones.id
                  AND withdrawn_at IS NOT NULL
-                 AND (zone_id, anchor_type, anchor_id) IN ({due})), 0))
+                 AND (zone_id, anchor_type, anchor_id, by_time) IN ({due})), 0))
              WHERE id IN (SELECT zone_id FROM ({due}))"
         );
         sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -402,8 +404,9 @@ impl Change {
             .bind(most)
             .execute(&mut *self.0)
             .await?;
-        let sql =
-            format!("DELETE FROM revocations WHERE (zone_id, anchor_type, anchor_id) IN ({due})");
+        let sql = format!(
+            "DELETE FROM revocations WHERE (zone_id, anchor_type, anchor_id, by_time) IN ({due})"
+        );
         let done = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(now)
             .bind(most)

@@ -134,7 +134,7 @@ async fn what_has_expired_is_forgotten_and_who_missed_a_withdrawal_gets_everythi
         let mut view = store.revocation_view(&zone.id).await.unwrap().unwrap();
         let mut ids = Vec::new();
         for kind in AnchorKind::ALL {
-            let found = view.published(kind, "", at, 10).await.unwrap();
+            let found = view.published(kind, None, at, 10).await.unwrap();
             ids.extend(found.into_iter().map(|(id, _)| id));
         }
         (ids, view.state.epoch, view.state.horizon)

@@ -745,3 +745,32 @@ fn gateways_agree_with_introspection_whatever_happened() {
     .unwrap();
     assert!(minted.get() > 12, "{}", minted.get());
 }
+
+#[test]
+fn what_was_cut_off_by_time_stays_so_when_a_later_revocation_is_taken_back() {
+    let world = World::new();
+    let demo = world.demo();
+    let zone = &demo.zone;
+    let mut gateway = Gateway::new(zone);
+    let token = demo
+        .exchange(&[("scope", "read")])
+        .expect(200)
+        .text("access_token");
+    let issued = verified(zone, &token).claims().iat.seconds();
+    let cut = json!({"anchor_type": "client_id", "id": demo.agent, "issued_until": issued});
+    zone.admin("POST", "/revocations", Some(&cut)).expect(200);
+    revoke(zone, "client_id", &demo.agent).expect(200);
+    let mut dead = || {
+        let late = Gateway::new(zone).find(&token);
+        assert_eq!(gateway.find(&token), late);
+        assert_eq!(is_active(zone, &token, None), late == Finding::Clear);
+        late == Finding::Revoked
+    };
+    assert!(dead());
+    let path = format!("/revocations/client_id/{}", demo.agent);
+    zone.admin("DELETE", &path, None).expect(204);
+    assert!(dead(), "it was cut off before");
+    zone.admin("DELETE", &path, None).expect(204);
+    assert!(!dead());
+    zone.admin("DELETE", &path, None).expect(404);
+}
