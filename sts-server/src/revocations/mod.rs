@@ -25,6 +25,7 @@ use crate::{
 const PUBLISHED: Duration = Duration::from_secs(PUBLISHED_SECONDS);
 /// How long what came before a revocation can still be presented to the STS.
 const KEPT: Duration = Duration::from_secs(MAX_SESSION_TTL_SECONDS + 2 * LEEWAY_SECONDS);
+/// Longest reason for an end or a revocation.
 const MAX_REASON_CHARS: usize = 200;
 const MAX_ID_BYTES: usize = 256;
 /// Most anchors of a zone that are revoked up to a time at once: they are no matter of a filter, but of a
@@ -449,7 +450,8 @@ fn cutoff(anchor: Anchor<'_>, until: Option<u64>, now: Moment) -> Result<Option<
     }
 }
 
-fn check_reason(reason: &str) -> Result<()> {
+/// Whether a reason for an end or a revocation can be kept and shown.
+pub(crate) fn check_reason(reason: &str) -> Result<()> {
     if reason.chars().count() > MAX_REASON_CHARS || reason.chars().any(char::is_control) {
         return Err(Error::invalid(format!(
             "reason: {MAX_REASON_CHARS} characters at most, none of them a control character"

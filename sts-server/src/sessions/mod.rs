@@ -22,9 +22,6 @@ use crate::{
     sts::Sts,
 };
 
-/// Longest reason for an end.
-const MAX_REASON_CHARS: usize = 200;
-
 /// How many sessions there may be, and how they may nest.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLimits {
@@ -263,11 +260,7 @@ impl Sts {
         reason: Option<String>,
     ) -> Result<()> {
         let reason = reason.unwrap_or_else(|| "requested".to_owned());
-        if reason.chars().count() > MAX_REASON_CHARS || reason.chars().any(char::is_control) {
-            return Err(Error::invalid(format!(
-                "reason: {MAX_REASON_CHARS} characters at most, none of them a control character"
-            )));
-        }
+        revocations::check_reason(&reason)?;
         let now = Moment::now();
         let mut change = self.store.begin().await?;
         let row = change.session(&zone.id, id, now).await?;
