@@ -774,3 +774,25 @@ fn what_was_cut_off_by_time_stays_so_when_a_later_revocation_is_taken_back() {
     assert!(!dead());
     zone.admin("DELETE", &path, None).expect(404);
 }
+
+#[test]
+fn the_gateways_of_a_zone_that_is_archived_hear_of_it() {
+    let world = World::new();
+    let demo = world.demo();
+    let zone = &demo.zone;
+    let mut gateway = Gateway::new(zone);
+    let token = demo
+        .exchange(&[("scope", "read")])
+        .expect(200)
+        .text("access_token");
+    assert_eq!(gateway.find(&token), Finding::Clear);
+    let (known, mandate) = (keys(zone), verified(zone, &token));
+    zone.admin("DELETE", "", None).expect(204);
+    let reply = gateway.fetch("?after=0").expect(200);
+    let signature = reply.header("x-caracal-signature");
+    let id = ZoneId::from(zone.id.as_str());
+    let publication = open(&reply.bytes, signature, &known, &id).unwrap();
+    let mut filter = gateway.filter.unwrap();
+    assert_eq!(filter.apply(publication), Ok(true));
+    assert_eq!(filter.find(&mandate), Finding::Revoked);
+}
