@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     governed::Governed,
-    world::{World, now},
+    world::{World, instant, now},
 };
 
 /// A call; the numbers choose among what there is by then.
@@ -350,9 +350,7 @@ impl Known<'_> {
 
 /// An RFC 3339 text in UTC as seconds since the Unix epoch.
 fn seconds(text: &Value) -> u64 {
-    let format = &time::format_description::well_known::Rfc3339;
-    let time = time::OffsetDateTime::parse(text.as_str().unwrap(), format).unwrap();
-    u64::try_from(time.unix_timestamp()).unwrap()
+    u64::try_from(instant(text).unix_timestamp()).unwrap()
 }
 
 /// How often a mint and a revocation race.

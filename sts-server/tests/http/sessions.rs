@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     governed::Governed,
-    world::{Reply, World},
+    world::{Reply, World, instant},
 };
 
 fn get(zone: &Governed<'_>, rest: &str) -> Reply {
@@ -304,9 +304,8 @@ fn a_service_is_its_holders_and_nobody_elses() {
         (&agent["status"], &agent["lease_generation"]),
         (&json!("active"), &json!(1))
     );
-    assert!(
-        agent["heartbeat_deadline_at"].as_str() >= reply.body["heartbeat_deadline_at"].as_str()
-    );
+    let deadline = |session: &Value| instant(&session["heartbeat_deadline_at"]);
+    assert!(deadline(&agent) >= deadline(&reply.body));
     // Somebody takes over, and who held it before is fenced off.
     assert_eq!(post("lease", None).expect(200).body["lease_generation"], 2);
     assert_eq!(beat(1).error(), (409, "session_lease_fenced"));

@@ -3,7 +3,7 @@
 use authority::bundle::{Bundle, open};
 use serde_json::{Value, json};
 
-use crate::world::{Demo, Reply, World, Zone, grants};
+use crate::world::{Demo, Reply, World, Zone, grants, instant};
 
 /// A set with two versions: the first lets the agent write, the second does not; the first is in force.
 struct Versions {
@@ -115,7 +115,7 @@ fn a_shadow_rides_along_and_its_disagreements_in_exchanges_are_counted_and_liste
             &json!(2)
         )
     );
-    assert!(item["first_seen"].as_str() <= item["last_seen"].as_str());
+    assert!(instant(&item["first_seen"]) <= instant(&item["last_seen"]));
     let metrics = world.send("GET", "/metrics", &[], None);
     let metrics = String::from_utf8(metrics.bytes).unwrap();
     assert!(metrics.contains("caracal_sts_shadow_decisions_total{agreement=\"different\"} 2"));

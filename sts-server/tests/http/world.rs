@@ -388,6 +388,12 @@ impl Zone<'_> {
     }
 }
 
+/// A time as the STS writes it: as text it does not sort, since zeros at its end are left out.
+pub(crate) fn instant(text: &Value) -> time::OffsetDateTime {
+    let format = &time::format_description::well_known::Rfc3339;
+    time::OffsetDateTime::parse(text.as_str().unwrap(), format).unwrap()
+}
+
 pub(crate) fn now() -> Timestamp {
     Timestamp(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs())
 }
