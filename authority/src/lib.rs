@@ -5,6 +5,7 @@
 //! same code runs in a proxy's WebAssembly sandbox and in a server, and can be tested in both.
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod binding;
 pub mod bundle;
 pub mod decision;

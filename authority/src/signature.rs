@@ -22,6 +22,8 @@ pub enum Artifact {
     Bundle,
     /// Revoked anchors for gateways.
     Revocations,
+    /// Where a ledger stands.
+    Checkpoint,
 }
 
 impl Artifact {
@@ -29,6 +31,7 @@ impl Artifact {
         match self {
             Artifact::Bundle => "caracal-bundle+jws",
             Artifact::Revocations => "caracal-revocations+jws",
+            Artifact::Checkpoint => "caracal-checkpoint+jws",
         }
     }
 }

@@ -1,0 +1,424 @@
+//! One audit event: who did or was refused what, when, under whose authority and by which policy. Its
+//! names are those of the published schema where that has one.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::{Map, Value};
+
+use crate::{
+    decision::shadow::{MAX_PATH_BYTES, Text},
+    ids::ZoneId,
+    mandate::{Claims, MandateUse},
+};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// A request for a mandate, whatever came of it.
+    TokenExchange,
+    /// A request at a gateway, whatever came of it.
+    GatewayRequest,
+    /// A change to what a zone consists of.
+    AdminChange,
+    /// A governed session began, changed or ended.
+    Session,
+    /// A delegation was made or revoked.
+    Delegation,
+    /// Something was revoked, or a revocation withdrawn.
+    Revocation,
+    /// Another policy decides.
+    Activation,
+    /// Requests at a gateway of which there is no event of their own.
+    AuditGap,
+    /// Old events were removed.
+    AuditPruned,
+}
+
+impl EventType {
+    /// All of them.
+    pub const ALL: [EventType; 9] = [
+        EventType::TokenExchange,
+        EventType::GatewayRequest,
+        EventType::AdminChange,
+        EventType::Session,
+        EventType::Delegation,
+        EventType::Revocation,
+        EventType::Activation,
+        EventType::AuditGap,
+        EventType::AuditPruned,
+    ];
+
+    /// As it stands in events and queries.
+    pub fn name(self) -> &'static str {
+        match self {
+            EventType::TokenExchange => "token_exchange",
+            EventType::GatewayRequest => "gateway_request",
+            EventType::AdminChange => "admin_change",
+            EventType::Session => "session",
+            EventType::Delegation => "delegation",
+            EventType::Revocation => "revocation",
+            EventType::Activation => "activation",
+            EventType::AuditGap => "audit_gap",
+            EventType::AuditPruned => "audit_pruned",
+        }
+    }
+}
+
+/// Whether it was let happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It was.
+    Allow,
+    /// It was not.
+    Deny,
+}
+
+impl Decision {
+    /// As it stands in events and queries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Decision::Allow => "allow",
+            Decision::Deny => "deny",
+        }
+    }
+}
+
+/// A point in time in microseconds since the Unix epoch; in JSON an RFC 3339 text in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OccurredAt(pub u64);
+
+/// Past the year 9999 there is no RFC 3339.
+const END_OF_TIME: u64 = 253_402_300_799_999_999;
+
+impl fmt::Display for OccurredAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.min(END_OF_TIME);
+        let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        // Days to a date of the proleptic Gregorian calendar, in years that begin in March, so that the
+        // leap day comes last: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+        let days = days + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z"
+        )
+    }
+}
+
+impl OccurredAt {
+    /// Reads what [`Display`](fmt::Display) writes, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |range: std::ops::Range<usize>| -> Option<u64> {
+            let digits = text.get(range)?;
+            let all = digits.bytes().all(|byte| byte.is_ascii_digit());
+            all.then(|| digits.parse().ok()).flatten()
+        };
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        let fraction = number(20..26)?;
+        if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+            return None;
+        }
+        // The inverse of the above.
+        let year = if month <= 2 {
+            year.checked_sub(1)?
+        } else {
+            year
+        };
+        let month = if month > 2 { month - 3 } else { month + 9 };
+        let day_of_year = (153 * month + 2) / 5 + day - 1;
+        let (era, year_of_era) = (year / 400, year % 400);
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+        let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+        let parsed = Self(seconds * 1_000_000 + fraction);
+        // What was out of range, or had other separators, comes back as another text.
+        (parsed.to_string() == text).then_some(parsed)
+    }
+}
+
+impl Serialize for OccurredAt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for OccurredAt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom("expected a time in UTC as in 2026-05-21T12:00:00.000000Z")
+        })
+    }
+}
+
+/// Who does something to a zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Actor {
+    /// Whoever holds the admin token.
+    Operator,
+    /// An application, by a mandate or its secret.
+    Application {
+        /// Its id.
+        id: String,
+    },
+    /// A gateway.
+    Gateway {
+        /// Its id.
+        id: String,
+    },
+    /// The STS itself, when something's time has come.
+    Sts,
+}
+
+/// What something was done to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Object {
+    /// What it is: `application`, `resource`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+}
+
+/// The policy that decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyFacts {
+    /// The policy set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_set_id: Option<String>,
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_set_version_id: Option<String>,
+    /// SHA-256 over the version's manifest, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_sha: Option<String>,
+}
+
+/// The mandate that was used, or that was minted: ids, and never the token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MandateFacts {
+    /// `client_id`; of a failed authentication, who it claimed to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// `sid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// `root_sid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_sid: Option<String>,
+    /// `jti`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// `use`.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub mandate_use: Option<MandateUse>,
+    /// `agent_session_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_session_id: Option<String>,
+    /// `session_path`: the session's ancestors from the root down, itself last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub session_path: Vec<String>,
+    /// `delegation_path`: the delegations from the first to the one that the mandate rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegation_path: Vec<String>,
+    /// The applications of `delegation_chain`, from the first issuer to the receiver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegation_chain: Vec<String>,
+}
+
+impl From<&Claims> for MandateFacts {
+    fn from(claims: &Claims) -> Self {
+        let texts = |ids: &mut dyn Iterator<Item = &str>| ids.map(str::to_owned).collect();
+        Self {
+            client_id: Some(claims.client_id.to_string()),
+            sub: Some(claims.sub.clone()),
+            sid: Some(claims.sid.to_string()),
+            root_sid: Some(claims.root_sid.to_string()),
+            jti: Some(claims.jti.clone()),
+            mandate_use: Some(claims.mandate_use),
+            agent_session_id: claims.agent_session_id.as_ref().map(ToString::to_string),
+            session_path: texts(&mut claims.session_path.iter().map(|id| id.as_str())),
+            delegation_path: texts(&mut claims.delegation_path.iter().map(|id| id.as_str())),
+            delegation_chain: texts(
+                &mut claims
+                    .delegation_chain
+                    .iter()
+                    .map(|hop| hop.application_id.as_str()),
+            ),
+        }
+    }
+}
+
+/// An audit event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its own id, a UUIDv7.
+    pub id: String,
+    /// The zone.
+    pub zone_id: ZoneId,
+    /// What happened.
+    pub event_type: EventType,
+    /// What exactly, of changes: `application.create`, `session.terminate`, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// In which request.
+    pub request_id: String,
+    /// The caller's trace context (W3C Trace Context), as it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// Whether it was let happen.
+    pub decision: Decision,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// `complete`, or what kept a policy from deciding.
+    pub evaluation_status: String,
+    /// By which policy.
+    #[serde(flatten)]
+    pub policy: PolicyFacts,
+    /// What in it decided.
+    #[serde(default)]
+    pub determining_policies_json: Vec<Map<String, Value>>,
+    /// What it remarked.
+    #[serde(default)]
+    pub diagnostics_json: Vec<Map<String, Value>>,
+    /// By whose authority.
+    #[serde(flatten)]
+    pub mandate: MandateFacts,
+    /// The resource that was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Method of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Normalised path of the call, without its query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_id: Option<String>,
+    /// How many requests like this one it stands for, where only one in so many is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<u64>,
+    /// The scopes that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requested_scopes: Vec<String>,
+    /// The resources that were asked for, and what was decided on each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Map<String, Value>>,
+    /// Who changed something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// What was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Object>,
+    /// What it was before, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// What it is now, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+    /// What else belongs to an event of this type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_json: Option<Map<String, Value>>,
+    /// How long it took to decide, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
+    /// When.
+    pub occurred_at: OccurredAt,
+}
+
+impl Event {
+    /// An event of which no more is known than that it happened.
+    pub fn new(
+        id: String,
+        zone_id: ZoneId,
+        event_type: EventType,
+        request_id: String,
+        occurred_at: OccurredAt,
+    ) -> Self {
+        Self {
+            id,
+            zone_id,
+            event_type,
+            action: None,
+            request_id,
+            traceparent: None,
+            decision: Decision::Allow,
+            reason: None,
+            evaluation_status: "complete".to_owned(),
+            policy: PolicyFacts::default(),
+            determining_policies_json: Vec::new(),
+            diagnostics_json: Vec::new(),
+            mandate: MandateFacts::default(),
+            resource: None,
+            method: None,
+            path: None,
+            gateway_id: None,
+            stands_for: None,
+            requested_scopes: Vec::new(),
+            resources: Vec::new(),
+            actor: None,
+            object: None,
+            before: None,
+            after: None,
+            metadata_json: None,
+            latency_us: None,
+            occurred_at,
+        }
+    }
+
+    /// A text that a stranger chose, cut to what an event holds.
+    pub fn text(text: &str) -> String {
+        Text::<MAX_PATH_BYTES>::cut(text).into()
+    }
+
+    /// The form in which the event is stored and hashed (RFC 8785).
+    ///
+    /// # Errors
+    /// None that can be provoked: an event is always a JSON document.
+    pub fn canonical(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_value(self).map(|value| super::canonical(&value))
+    }
+}
+
+/// Whether `text` is a `traceparent` (W3C Trace Context section 3.2), worth keeping.
+pub fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str, digits: usize| {
+        part.len() == digits
+            && part
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    match parts.as_slice() {
+        [version, trace, parent, flags] => {
+            hex(version, 2)
+                && *version != "ff"
+                && hex(trace, 32)
+                && hex(parent, 16)
+                && hex(flags, 2)
+                && trace.bytes().any(|byte| byte != b'0')
+                && parent.bytes().any(|byte| byte != b'0')
+        }
+        _ => false,
+    }
+}

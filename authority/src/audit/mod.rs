@@ -1,0 +1,19 @@
+//! Evidence: what an audit event says, the one form in which it is hashed, the chain that its hash joins,
+//! and how anyone with the public keys checks an export of it.
+
+mod canonical;
+mod chain;
+mod event;
+mod export;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    canonical::canonical,
+    chain::{Checkpoint, GENESIS, Hash, ParseHashError, SignedCheckpoint, link},
+    event::{
+        Actor, Decision, Event, EventType, MandateFacts, Object, OccurredAt, PolicyFacts,
+        is_traceparent,
+    },
+    export::{EntryLine, FORMAT, Fault, HeaderLine, Line, Summary, Verifier},
+};
