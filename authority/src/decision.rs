@@ -1,12 +1,14 @@
 //! The decision on a request: who calls, for what, and whether the policy lets it. Deny is the
 //! default; an [`Allow`](Decision::Allow) is reached only by passing every check.
 
+mod account;
 pub mod shadow;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+pub use self::account::{Account, Decided, Evaluated};
 use self::shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict};
 
 use crate::{
@@ -161,8 +163,9 @@ pub fn decide(
     request: &Request<'_>,
     now: Timestamp,
 ) -> (Decision, Option<ShadowVerdict>) {
-    let (outcome, shadow) = match identify(snapshot, filter, request, now) {
-        Ok(Identified::Call(call)) => authorise(snapshot, request, call),
+    let mut account = Account::default();
+    let (outcome, shadow) = match identify(snapshot, filter, request, now, &mut account) {
+        Ok(Identified::Call(call)) => authorise(snapshot, request, call, &mut account),
         Ok(Identified::Suspect(_)) => (Err(Reason::TokenRevoked.into()), None),
         Err(refusal) => (Err(refusal), None),
     };
@@ -173,7 +176,8 @@ pub fn decide(
 }
 
 /// The first half of [`decide`]: which resource is called, and by whose mandate. Without a filter nothing
-/// is revoked: for a gateway that has all it knows in its configuration.
+/// is revoked: for a gateway that has all it knows in its configuration. What comes to light on the way
+/// is noted in `account`.
 ///
 /// # Errors
 /// The first check that fails, as a [`Refusal`].
@@ -182,12 +186,16 @@ pub fn identify(
     filter: Option<&Filter>,
     request: &Request<'_>,
     now: Timestamp,
+    account: &mut Account,
 ) -> Result<Identified, Refusal> {
     let path = NormalPath::parse(request.target)
         .map_err(|error| Refusal::with_detail(Reason::PathAmbiguous, error.to_string()))?;
+    account.path = Some(path.as_str().to_owned());
     let identifier = called_resource(snapshot, request, &path)?.to_owned();
+    account.resource = Some(identifier.clone());
     let token = bearer_token(request.authorization)?;
     let (mandate, cached) = mandate(snapshot, token, now)?;
+    account.mandate = Some(Arc::clone(&mandate));
     let claims = mandate.claims();
     let findings = filter.map_or(Finding::Clear, |filter| filter.find(&mandate));
     match findings {
@@ -229,6 +237,7 @@ pub fn authorise(
     snapshot: &mut Snapshot,
     request: &Request<'_>,
     call: IdentifiedCall,
+    account: &mut Account,
 ) -> (Result<Permit, Refusal>, Option<ShadowVerdict>) {
     let Snapshot {
         resources,
@@ -258,13 +267,15 @@ pub fn authorise(
         now: call.now,
         operation,
     });
-    let evaluated = policy
-        .as_mut()
-        .map(|(_, evaluator)| evaluator.evaluate(&input));
+    let evaluated = policy.as_mut().map(|(origin, evaluator)| {
+        account.policy = Some(Arc::clone(origin));
+        evaluator.evaluate(&input)
+    });
     let shadow = shadow
         .as_mut()
         .map(|(_, evaluator)| compare(evaluator, &input, evaluated.as_ref(), request, &call));
-    (outcome(evaluated, call, forward, ends_with_mandate), shadow)
+    let outcome = outcome(evaluated, call, forward, ends_with_mandate, account);
+    (outcome, shadow)
 }
 
 fn outcome(
@@ -272,8 +283,9 @@ fn outcome(
     call: IdentifiedCall,
     forward: Option<Forward>,
     ends_with_mandate: bool,
+    account: &mut Account,
 ) -> Result<Permit, Refusal> {
-    let result = evaluated
+    let mut result = evaluated
         .ok_or(Reason::NoActivePolicySet)?
         .map_err(|error| match error {
             EvalError::OverBound => {
@@ -282,8 +294,14 @@ fn outcome(
             // What failed inside a policy is its author's business, not the caller's.
             other => shadow::failure(&other).into(),
         })?;
-    if !result.allows() {
-        return Err(Reason::PolicyDenied(shadow::own_reason(&result).to_owned()).into());
+    let refusal =
+        (!result.allows()).then(|| Reason::PolicyDenied(shadow::own_reason(&result).to_owned()));
+    account.evaluated = Some(Evaluated {
+        determining_policies: std::mem::take(&mut result.determining_policies),
+        diagnostics: std::mem::take(&mut result.diagnostics),
+    });
+    if let Some(reason) = refusal {
+        return Err(reason.into());
     }
     Ok(Permit {
         mandate: call.mandate,

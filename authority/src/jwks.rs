@@ -117,8 +117,20 @@ impl KeySet {
     /// # Errors
     /// Every variant of [`JwksError`].
     pub fn parse(json: &[u8]) -> Result<Self, JwksError> {
+        Self::parse_up_to(json, MAX_KEYS)
+    }
+
+    /// The keys of a set that may have any number of them: those that a zone ever had.
+    ///
+    /// # Errors
+    /// Every variant of [`JwksError`] but the one for too many.
+    pub fn parse_history(json: &[u8]) -> Result<Self, JwksError> {
+        Self::parse_up_to(json, usize::MAX)
+    }
+
+    fn parse_up_to(json: &[u8], most: usize) -> Result<Self, JwksError> {
         let set: AnyJwkSet = serde_json::from_slice(json)?;
-        if set.keys.len() > MAX_KEYS {
+        if set.keys.len() > most {
             return Err(JwksError::TooMany(set.keys.len()));
         }
         let mut keys = BTreeMap::new();

@@ -75,6 +75,8 @@ pub enum Reason {
     ReplaySetFull,
     /// The STS cannot be asked for a resource mandate.
     ExchangeUnavailable,
+    /// There is no room for evidence of the decision.
+    AuditUnavailable,
     /// What the gateway knows is too old to decide on.
     StaleState,
     /// The gateway has not received keys and policy yet.
@@ -294,6 +296,12 @@ impl Reason {
                 "temporarily_unavailable",
                 "the STS could not be asked for the resource mandate that the upstream needs",
             ),
+            R::AuditUnavailable => Face(
+                "audit_unavailable",
+                503,
+                "temporarily_unavailable",
+                "the gateway has no room for evidence of more decisions until the STS has taken some",
+            ),
             R::StaleState => Face(
                 "stale_state",
                 503,
@@ -356,6 +364,7 @@ impl Reason {
             R::TokenReplayed,
             R::ReplaySetFull,
             R::ExchangeUnavailable,
+            R::AuditUnavailable,
         ]
     }
 

@@ -2,7 +2,7 @@
 //! belongs to them. Everything in it has been checked; a bundle that does not hold together never
 //! becomes a snapshot.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     binding::Bindings,
@@ -63,8 +63,8 @@ pub struct Snapshot {
     pub(crate) keys: KeySet,
     pub(crate) resources: BTreeMap<String, Resource>,
     pub(crate) bindings: Bindings,
-    pub(crate) policy: Option<(PolicyOrigin, Evaluator)>,
-    pub(crate) shadow: Option<(PolicyOrigin, Evaluator)>,
+    pub(crate) policy: Option<(Arc<PolicyOrigin>, Evaluator)>,
+    pub(crate) shadow: Option<(Arc<PolicyOrigin>, Evaluator)>,
     shadow_error: Option<SnapshotError>,
     pub(crate) cache: MandateCache,
     cache_capacity: usize,
@@ -142,7 +142,10 @@ impl Snapshot {
         origin: PolicyOrigin,
         compiled: &Compiled,
     ) -> Result<(), SnapshotError> {
-        self.policy = Some((origin, Policy::load(&compiled.program)?.evaluator()));
+        self.policy = Some((
+            Arc::new(origin),
+            Policy::load(&compiled.program)?.evaluator(),
+        ));
         Ok(())
     }
 
@@ -181,12 +184,12 @@ impl Snapshot {
 
     /// Where the active policy came from, if there is one.
     pub fn policy_origin(&self) -> Option<&PolicyOrigin> {
-        self.policy.as_ref().map(|(origin, _)| origin)
+        self.policy.as_ref().map(|(origin, _)| &**origin)
     }
 
     /// Where the shadow policy came from, if there is one.
     pub fn shadow_origin(&self) -> Option<&PolicyOrigin> {
-        self.shadow.as_ref().map(|(origin, _)| origin)
+        self.shadow.as_ref().map(|(origin, _)| &**origin)
     }
 
     /// Why the bundle's shadow policy was left out, if it was.
@@ -200,7 +203,7 @@ impl Snapshot {
     }
 }
 
-fn load(policy: &BundlePolicy) -> Result<(PolicyOrigin, Evaluator), SnapshotError> {
+fn load(policy: &BundlePolicy) -> Result<(Arc<PolicyOrigin>, Evaluator), SnapshotError> {
     if policy.compiler != COMPILER {
         return Err(SnapshotError::Compiler {
             found: policy.compiler.clone(),
@@ -210,5 +213,8 @@ fn load(policy: &BundlePolicy) -> Result<(PolicyOrigin, Evaluator), SnapshotErro
         policy_set_version_id: policy.policy_set_version_id.to_string(),
         manifest_sha256: policy.manifest_sha256.clone(),
     };
-    Ok((origin, Policy::load(&policy.program()?)?.evaluator()))
+    Ok((
+        Arc::new(origin),
+        Policy::load(&policy.program()?)?.evaluator(),
+    ))
 }

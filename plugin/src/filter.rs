@@ -3,8 +3,9 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use authority::{
+    audit::{Event, OccurredAt, is_traceparent},
     decision::{
-        self, Identified, Permit, RESOURCE_HEADER, Request, SingleHeader, Suspect,
+        self, Account, Identified, Permit, RESOURCE_HEADER, Request, SingleHeader, Suspect,
         shadow::ShadowVerdict,
     },
     mandate::MandateUse,
@@ -39,7 +40,9 @@ pub(crate) struct Waiter {
 pub(crate) struct Call {
     context_id: u32,
     headers: Vec<(String, Bytes)>,
-    request_id: String,
+    /// When it came, in nanoseconds since the Unix epoch.
+    started: u64,
+    account: Rc<Account>,
 }
 
 /// What waits for the STS to say whether a mandate is revoked.
@@ -82,31 +85,49 @@ impl Call {
             .iter()
             .find(|(name, value)| name == "x-request-id" && identity::is_request_id(value))
             .and_then(|(_, value)| String::from_utf8(value.clone()).ok());
+        let started = host::now_nanos();
         // The host makes one unless it is told not to; then time and context are as good as unique.
-        let request_id = sent.unwrap_or_else(|| format!("{:x}-{context_id:x}", host::now_nanos()));
+        let request_id = sent.unwrap_or_else(|| format!("{started:x}-{context_id:x}"));
+        let printable = |name: &str| {
+            let (_, value) = headers.iter().find(|(own, _)| own == name)?;
+            std::str::from_utf8(value).ok()
+        };
+        let account = Account {
+            request_id,
+            traceparent: printable("traceparent")
+                .filter(|text| is_traceparent(text))
+                .map(str::to_owned),
+            method: printable(":method").map(Event::text).unwrap_or_default(),
+            ..Account::default()
+        };
         Self {
             context_id,
             headers,
-            request_id,
+            started,
+            account: Rc::new(account),
         }
     }
 
     /// Decides, and lets the request go, wait, or be refused. What waits comes back here, but not twice
     /// for the same.
-    fn decide(self, worker: &mut Worker, settled: bool) -> Outcome {
-        let permit = match decide(worker, &self.headers) {
+    fn decide(mut self, worker: &mut Worker, settled: bool) -> Outcome {
+        if !worker.evidence.has_room() {
+            return self.unwitnessed(worker);
+        }
+        let mut account = Account::clone(&self.account);
+        let decided = decide(worker, &self.headers, &mut account);
+        self.account = Rc::new(account);
+        let permit = match decided {
             Ok(Judged::Permitted(permit)) => permit,
             Ok(Judged::Suspect(_)) if settled => {
                 return self.refused(worker, &Reason::TokenRevoked.into());
             }
             Ok(Judged::Suspect(suspect)) => {
-                let request_id = self.request_id.clone();
                 return match worker.settle_request(&suspect, Paused::Request(self)) {
-                    Ok(()) => Outcome::Waits,
-                    Err(reason) => {
-                        refuse(worker, &reason.into(), &request_id);
-                        Outcome::Refused
+                    Err(Paused::Request(call)) => {
+                        call.refused(worker, &Reason::TokenRevoked.into())
                     }
+                    _ => Outcome::Waits,
                 };
             }
             Err(refusal) => return self.refused(worker, &refusal),
@@ -115,7 +136,21 @@ impl Call {
     }
 
     fn refused(&self, worker: &mut Worker, refusal: &Refusal) -> Outcome {
-        refuse(worker, refusal, &self.request_id);
+        let code = refusal.reason().code();
+        let account = Rc::clone(&self.account);
+        match worker.witness(account, Some(code), false, self.started) {
+            Ok(()) => refuse(worker, refusal, &self.account.request_id),
+            Err(reason) => refuse(worker, &reason.into(), &self.account.request_id),
+        }
+        Outcome::Refused
+    }
+
+    /// Of which there could be no evidence, and which is not decided on.
+    fn unwitnessed(&self, worker: &mut Worker) -> Outcome {
+        worker.evidence.miss(OccurredAt(self.started / 1_000));
+        worker.metrics.count("caracal_audit_lost.outcome.denied");
+        let refusal = Reason::AuditUnavailable.into();
+        refuse(worker, &refusal, &self.account.request_id);
         Outcome::Refused
     }
 
@@ -162,11 +197,10 @@ impl Call {
                 match found {
                     Found::Held(token) => Authorization::Mandate(token),
                     Found::Missing => {
-                        let request_id = self.request_id.clone();
                         let waiter = Waiter { call: self, permit };
-                        if worker.exchanges.wait(question, waiter).is_err() {
-                            refuse(worker, &Reason::ExchangeUnavailable.into(), &request_id);
-                            return Outcome::Refused;
+                        if let Err(waiter) = worker.exchanges.wait(question, waiter) {
+                            let refusal = Reason::ExchangeUnavailable.into();
+                            return waiter.call.refused(worker, &refusal);
                         }
                         worker.ring();
                         return Outcome::Waits;
@@ -183,16 +217,20 @@ impl Call {
         permit: &Permit,
         authorization: Authorization,
     ) -> Outcome {
-        if let Err(refusal) = forward(permit, authorization, &self.headers, &self.request_id) {
+        let request_id = &self.account.request_id;
+        if let Err(refusal) = forward(permit, authorization, &self.headers, request_id) {
             return self.refused(worker, &refusal);
+        }
+        let account = Rc::clone(&self.account);
+        if let Err(reason) = worker.witness(account, None, false, self.started) {
+            refuse(worker, &reason.into(), request_id);
+            return Outcome::Refused;
         }
         worker.metrics.decided(None);
         let ends = permit.ends_with_mandate();
         let mandate = Arc::clone(permit.mandate());
-        let request_id = self.request_id.clone();
-        worker
-            .streams
-            .open(self.context_id, mandate, request_id, ends);
+        let account = Rc::clone(&self.account);
+        worker.streams.open(self.context_id, mandate, account, ends);
         Outcome::Passes
     }
 }
@@ -320,7 +358,11 @@ impl HttpContext for Filter {
     }
 }
 
-fn decide(worker: &mut Worker, headers: &[(String, Bytes)]) -> Result<Judged, Refusal> {
+fn decide(
+    worker: &mut Worker,
+    headers: &[(String, Bytes)],
+    account: &mut Account,
+) -> Result<Judged, Refusal> {
     let started = host::now_nanos();
     let stale = worker.is_stale(host::to_millis(started));
     worker.check_ready()?;
@@ -330,7 +372,7 @@ fn decide(worker: &mut Worker, headers: &[(String, Bytes)]) -> Result<Judged, Re
     }
     let request = read_request(headers)?;
     let now = host::to_timestamp(started);
-    let identified = decision::identify(snapshot, worker.revoked.as_ref(), &request, now);
+    let identified = decision::identify(snapshot, worker.revoked.as_ref(), &request, now, account);
     let verified = host::now_nanos();
     let call = match identified {
         Ok(Identified::Call(call)) => call,
@@ -353,7 +395,7 @@ fn decide(worker: &mut Worker, headers: &[(String, Bytes)]) -> Result<Judged, Re
         worker.metrics.count("caracal_mandate_cache_misses");
         worker.metrics.time("caracal_verify_us", started, verified);
     }
-    let (outcome, verdict) = decision::authorise(snapshot, &request, call);
+    let (outcome, verdict) = decision::authorise(snapshot, &request, call, account);
     worker
         .metrics
         .time("caracal_policy_us", verified, host::now_nanos());

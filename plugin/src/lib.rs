@@ -1,11 +1,12 @@
 //! Caracal's proxy-wasm filter. It has no rules of its own: it translates between the host and the
 //! `authority` crate, keeps what that decides by in step with the STS, and answers refusals.
 //!
-//! `checks`, `config`, `exchanges`, `identity`, `questions`, `replay`, `response`, `streams`, `structure`
+//! `checks`, `config`, `evidence`, `exchanges`, `identity`, `questions`, `replay`, `response`, `streams`, `structure`
 //! and `sync` know no host and are tested natively; the others speak proxy-wasm.
 
 pub mod checks;
 pub mod config;
+pub mod evidence;
 pub mod exchanges;
 pub mod identity;
 pub mod questions;
@@ -17,6 +18,8 @@ pub mod sync;
 
 #[cfg(target_arch = "wasm32")]
 mod asking;
+#[cfg(target_arch = "wasm32")]
+mod delivery;
 #[cfg(target_arch = "wasm32")]
 mod environment;
 #[cfg(target_arch = "wasm32")]

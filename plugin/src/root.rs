@@ -14,7 +14,9 @@ use crate::{
     asking::{ask, checked, exchanged},
     checks,
     config::{Config, Source},
+    delivery::{deliver, delivered},
     environment,
+    evidence::Evidence,
     exchanges::Exchanges,
     filter::Filter,
     host::{self, SharedCell},
@@ -79,6 +81,7 @@ impl RootContext for Root {
         }
         let bell = self.polling.as_ref().and_then(Polling::register_bell);
         let exchanges = Exchanges::new(config.mandate_cache.max(MIN_HELD));
+        let evidence = Evidence::new(config.audit.clone(), &self.seed(&config));
         self.worker = Some(Rc::new(RefCell::new(Worker {
             config,
             metrics: Metrics::default(),
@@ -86,6 +89,7 @@ impl RootContext for Root {
             revoked: None,
             shadow: Tally::listing(MAX_REPORT_ROWS),
             exchanges,
+            evidence,
             checks: checks::none(),
             streams: Streams::default(),
             bell,
@@ -121,6 +125,7 @@ impl RootContext for Root {
             if let Source::Sts(sts) = &config.source {
                 self.reporting.send(sts, &config.zone, shadow, now);
             }
+            deliver(&mut worker, now);
         }
     }
 
@@ -146,6 +151,25 @@ impl RootContext for Root {
             Rc::clone(self.worker.as_ref()?),
             context_id,
         )))
+    }
+}
+
+impl Root {
+    /// What tells this worker from every other of any gateway, before and after it: its gateway's token, its
+    /// number among the workers, the moment, and where the host keeps it.
+    fn seed(&self, config: &Config) -> Vec<u8> {
+        let mut seed = host::now_nanos().to_le_bytes().to_vec();
+        seed.extend(self.context_id.to_le_bytes());
+        let number = SharedCell::new(&config.zone, "evidence").next_number();
+        seed.extend(number.unwrap_or_default().to_le_bytes());
+        if let Source::Sts(sts) = &config.source {
+            seed.extend(sts.token.as_bytes());
+        }
+        for property in [["node", "id"], ["node", "cluster"]] {
+            let value = hostcalls::get_property(property.to_vec()).ok().flatten();
+            seed.extend(value.unwrap_or_default());
+        }
+        seed
     }
 }
 
@@ -175,7 +199,7 @@ impl Context for Root {
                 checked(&mut worker, &asked, Some(&answer));
                 let _ = hostcalls::set_effective_context(self.context_id);
                 ask(&mut worker);
-            } else {
+            } else if !delivered(&mut worker, token, answer.status, now) {
                 self.reporting
                     .answered(token, answer.status, &mut worker.shadow, now);
             }

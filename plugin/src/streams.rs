@@ -1,9 +1,10 @@
 //! Requests that were let pass and are not over yet: what may be cut, and how each is cut so that its
 //! client learns why, as far as the protocol lets it. No host here: whoever uses this does the cutting.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use authority::{
+    decision::Account,
     mandate::Mandate,
     refusal::{Reason, Refusal},
     time::Timestamp,
@@ -28,7 +29,7 @@ enum Answer {
 #[derive(Debug)]
 struct Stream {
     mandate: Arc<Mandate>,
-    request_id: String,
+    account: Rc<Account>,
     answer: Answer,
     /// Whether it ends with the mandate.
     ends_with_mandate: bool,
@@ -55,12 +56,12 @@ impl Streams {
         &mut self,
         context: u32,
         mandate: Arc<Mandate>,
-        request_id: String,
+        account: Rc<Account>,
         ends_with_mandate: bool,
     ) {
         let stream = Stream {
             mandate,
-            request_id,
+            account,
             answer: Answer::Awaited,
             ends_with_mandate,
             cut: None,
@@ -82,6 +83,11 @@ impl Streams {
     /// It is over.
     pub fn close(&mut self, context: u32) {
         self.0.remove(&context);
+    }
+
+    /// What is known of the request.
+    pub fn account(&self, context: u32) -> Option<Rc<Account>> {
+        Some(Rc::clone(&self.0.get(&context)?.account))
     }
 
     /// How many there are.
@@ -123,7 +129,7 @@ impl Streams {
         }
         stream.cut = Some((reason, now));
         match stream.answer {
-            Answer::Awaited => Some(Cut::Refuse(stream.request_id.clone())),
+            Answer::Awaited => Some(Cut::Refuse(stream.account.request_id.clone())),
             Answer::Begun => Some(Cut::Reset),
             Answer::Events => None,
         }
@@ -178,7 +184,11 @@ mod tests {
         let mut streams = Streams::default();
         for context in 1..=3 {
             let id = format!("request-{context}");
-            streams.open(context, Arc::clone(&mandate), id, context == 1);
+            let account = Rc::new(Account {
+                request_id: id,
+                ..Account::default()
+            });
+            streams.open(context, Arc::clone(&mandate), account, context == 1);
         }
         streams.answers(2, false);
         streams.answers(3, true);
@@ -211,8 +221,8 @@ mod tests {
     fn only_what_is_to_end_with_its_mandate_does() {
         let mandate = mandate();
         let mut streams = Streams::default();
-        streams.open(1, Arc::clone(&mandate), String::new(), true);
-        streams.open(2, Arc::clone(&mandate), String::new(), false);
+        streams.open(1, Arc::clone(&mandate), Rc::default(), true);
+        streams.open(2, Arc::clone(&mandate), Rc::default(), false);
         let end = mandate.claims().exp;
         assert!(streams.expired(end).is_empty());
         assert_eq!(streams.expired(end.plus(60)), [1]);

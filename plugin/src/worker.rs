@@ -1,9 +1,11 @@
 //! What the contexts of one worker share, and what its requests may do with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use authority::{
-    decision::{Suspect, shadow::Tally},
+    audit::OccurredAt,
+    decision::{Account, Decided, Suspect, shadow::Tally},
+    ids::ZoneId,
     mandate::{Claims, Mandate},
     refusal::Reason,
     revocation::{Anchor, AnchorKind, Filter, Finding},
@@ -14,6 +16,7 @@ use proxy_wasm::hostcalls;
 use crate::{
     checks::Checks,
     config::{Config, Source},
+    evidence::{Evidence, NoRoom},
     exchanges::Exchanges,
     filter::{Paused, Waiter, refuse},
     host::{self, SharedCell},
@@ -37,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) shadow: Tally,
     /// Resource mandates, and the requests that wait for them.
     pub(crate) exchanges: Exchanges<Waiter>,
+    /// What the STS is still to learn of.
+    pub(crate) evidence: Evidence,
     /// Whether suspected mandates are revoked, and what waits for the answers.
     pub(crate) checks: Checks<Paused>,
     /// What has passed and is not over.
@@ -121,21 +126,66 @@ impl Worker {
         }
     }
 
+    /// Takes down a decision on a request whose context is the effective one.
+    ///
+    /// # Errors
+    /// [`Reason::AuditUnavailable`].
+    pub(crate) fn witness(
+        &mut self,
+        account: Rc<Account>,
+        reason: Option<&str>,
+        cut: bool,
+        started: u64,
+    ) -> Result<(), Reason> {
+        let span = (started, host::now_nanos());
+        if self.config.audit.filter_state {
+            self.show(&account, reason, cut, span);
+        }
+        // Without an STS there is nobody to tell.
+        if matches!(self.config.source, Source::Inline(_)) {
+            return Ok(());
+        }
+        match self.evidence.add(account, reason, cut, span) {
+            Ok(_) => Ok(()),
+            Err(NoRoom) => {
+                self.metrics.count("caracal_audit_lost.outcome.denied");
+                Err(Reason::AuditUnavailable)
+            }
+        }
+    }
+
+    /// Leaves the event in Envoy's filter state, as `wasm.caracal`, for access logs to carry.
+    fn show(&self, account: &Account, reason: Option<&str>, cut: bool, (started, now): (u64, u64)) {
+        let zone = self.snapshot.as_ref().map(|snapshot| snapshot.zone());
+        let unknown = ZoneId::from(self.config.zone.as_str());
+        let decided = Decided {
+            id: String::new(),
+            at: OccurredAt(now / 1_000),
+            reason: reason.map(str::to_owned),
+            latency_us: now.saturating_sub(started) / 1_000,
+            stands_for: None,
+            cut,
+        };
+        let event = account.event(zone.unwrap_or(&unknown), &decided);
+        if let Ok(text) = serde_json::to_string(&event) {
+            let _ = hostcalls::set_property(vec!["caracal"], Some(text.as_bytes()));
+        }
+    }
+
     /// Lets `paused` wait until the STS has said whether a mandate is revoked.
     ///
     /// # Errors
-    /// [`Reason::TokenRevoked`], if too many wait: the suspicion stands.
-    pub(crate) fn settle(&mut self, anchors: &[Anchor<'_>], paused: Paused) -> Result<(), Reason> {
+    /// What was to wait, if too much does: the suspicion stands.
+    pub(crate) fn settle(&mut self, anchors: &[Anchor<'_>], paused: Paused) -> Result<(), Paused> {
         let question: Vec<(AnchorKind, String)> = anchors
             .iter()
             .map(|anchor| (anchor.kind, anchor.id.to_owned()))
             .collect();
         let waits = self.checks.wait(question.clone(), question, paused);
         self.ring();
-        waits.map_err(|_| {
+        waits.inspect_err(|_| {
             self.metrics
                 .count("caracal_revocation_hits.outcome.unconfirmed");
-            Reason::TokenRevoked
         })
     }
 
@@ -144,7 +194,7 @@ impl Worker {
         &mut self,
         suspect: &Suspect,
         paused: Paused,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Paused> {
         self.settle(&suspect.anchors(), paused)
     }
 
@@ -195,6 +245,8 @@ impl Worker {
         };
         self.metrics.count(name);
         log::info!("caracal: a stream is cut: {}", reason.code());
+        let account = self.streams.account(context);
+        let code = reason.code().to_owned();
         match self.streams.cut(context, reason.clone(), now) {
             Some(Cut::Refuse(request_id)) => {
                 self.streams.close(context);
@@ -207,6 +259,11 @@ impl Worker {
                 reset(context);
             }
             None => {}
+        }
+        // It is cut, whether there is room to tell of it or not.
+        if let Some(account) = account {
+            let _ = hostcalls::set_effective_context(context);
+            let _ = self.witness(account, Some(&code), true, host::now_nanos());
         }
     }
 

@@ -1,11 +1,13 @@
 //! Activation: which version of a policy set is in force in a zone, and the way back.
 
-use authority::ids::PolicySetVersionId;
+use authority::{audit::EventType, ids::PolicySetVersionId};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
+    ledger::Changed,
     store::{ActivationRow, PolicySet, PolicySetVersion, Zone},
     sts::Sts,
 };
@@ -87,6 +89,21 @@ impl Sts {
         }
         // What is in force needs no shadow: it would agree with itself.
         change.end_shadow(&zone.id, &version.id, now).await?;
+        let action = if rolled_back {
+            "policy_set_version.roll_back"
+        } else {
+            "policy_set_version.activate"
+        };
+        let activated = Changed::new(action, &version.id)
+            .of_type(EventType::Activation)
+            .before(&json!({"policy_set_version_id": active}))
+            .after(&json!({
+                "policy_set_id": version.policy_set_id,
+                "policy_set_version_id": version.id,
+                "version": version.version,
+                "manifest_sha256": version.manifest_sha256,
+            }));
+        change.record(&zone.id, activated).await?;
         let sequence = self.publish(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, version = %version.id, sequence, rolled_back, "policy set version activated");
         Ok(Activated {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
+    ledger::Changed,
     name,
     secret::Secret,
     store::{Application, StoreError, Zone},
@@ -95,6 +96,8 @@ impl Sts {
             .insert_application(&application)
             .await
             .map_err(|error| conflict(error, &application.name))?;
+        let created = Changed::new("application.create", &application.id).after(&application);
+        change.record(&zone.id, created).await?;
         change.commit().await?;
         Ok(Registered {
             application,
@@ -115,11 +118,13 @@ impl Sts {
             Some(secret) => Some(self.credentials.hash(checked(&secret)?).await?),
             None => None,
         };
+        let has_new_secret = secret_hash.is_some();
         let mut change = self.store.begin().await?;
         let mut application = change
             .application(&zone.id, id)
             .await?
             .ok_or_else(not_found)?;
+        let patched = Changed::new("application.update", &application.id).before(&application);
         application.name = name.unwrap_or(application.name);
         application.traits = traits.unwrap_or(application.traits);
         application.secret_hash = secret_hash.unwrap_or(application.secret_hash);
@@ -127,6 +132,12 @@ impl Sts {
             .update_application(&application)
             .await
             .map_err(|error| conflict(error, &application.name))?;
+        let patched = patched.after(&application);
+        change.record(&zone.id, patched).await?;
+        if has_new_secret {
+            let rotated = Changed::new("application.rotate_secret", &application.id);
+            change.record(&zone.id, rotated).await?;
+        }
         change.commit().await?;
         Ok(application)
     }
@@ -142,6 +153,8 @@ impl Sts {
             .ok_or_else(not_found)?;
         application.secret_hash = secret_hash;
         change.update_application(&application).await?;
+        let rotated = Changed::new("application.rotate_secret", &application.id);
+        change.record(&zone.id, rotated).await?;
         change.commit().await?;
         tracing::info!(zone = %zone.id, application = %application.id, "client secret rotated");
         Ok(Rotated {
@@ -167,6 +180,9 @@ impl Sts {
         };
         change
             .revoke_for_good(&zone.id, anchor, "application archived", now)
+            .await?;
+        change
+            .record(&zone.id, Changed::new("application.archive", id))
             .await?;
         self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, application = id, "application archived");

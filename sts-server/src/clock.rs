@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use authority::time::Timestamp;
+use authority::{audit::OccurredAt, time::Timestamp};
 use serde::{Serialize, Serializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -17,6 +17,14 @@ pub fn bound_policies() {
         START.elapsed()
     }
     authority::policy::set_clock(now);
+}
+
+/// The present, as evidence tells it.
+pub(crate) fn occurred_now() -> OccurredAt {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    OccurredAt(u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Milliseconds since the Unix epoch; in JSON an RFC 3339 text in UTC.

@@ -201,6 +201,14 @@ codes! {
     CUTOFF_LIMIT_EXCEEDED = "cutoff_limit_exceeded", TOO_MANY_REQUESTS;
     /// A gateway knows what the database does not.
     EPOCH_AHEAD = "epoch_ahead", CONFLICT;
+    /// No event has this request id.
+    REQUEST_NOT_FOUND = "request_not_found", NOT_FOUND;
+    /// An export does not go on from where it was broken off.
+    EXPORT_NOT_RESUMABLE = "export_not_resumable", CONFLICT;
+    /// An id of an event that belongs to another.
+    AUDIT_EVENT_CONFLICT = "audit_event_conflict", CONFLICT;
+    /// The disk is full.
+    STORAGE_FULL = "storage_full", SERVICE_UNAVAILABLE;
     /// No such key.
     KEY_NOT_FOUND = "key_not_found", NOT_FOUND;
     /// A fault of the server; the log knows more.
@@ -328,6 +336,11 @@ impl From<StoreError> for Error {
                 "too much waits for the database; try again after Retry-After",
             )
             .retry_after(Duration::from_secs(1)),
+            StoreError::Full => Self::new(
+                Code::STORAGE_FULL,
+                "the disk is full, and nothing is done of which there can be no evidence; make room and try again",
+            )
+            .retry_after(Duration::from_secs(5)),
             other => Self::internal(other),
         }
     }

@@ -6,6 +6,7 @@ use crate::{
     clock::Moment,
     entropy,
     error::{Code, Error, Result},
+    ledger::Changed,
     name,
     secret::Secret,
     store::{Gateway, Zone},
@@ -42,6 +43,8 @@ impl Sts {
         };
         let mut change = self.store.begin().await?;
         change.insert_gateway(&gateway, &token.sha256()).await?;
+        let created = Changed::new("gateway.create", &gateway.id).after(&gateway);
+        change.record(&zone.id, created).await?;
         change.commit().await?;
         Ok(RegisteredGateway {
             gateway,
@@ -57,6 +60,9 @@ impl Sts {
                 "no gateway of this zone has this id",
             ));
         }
+        change
+            .record(&zone.id, Changed::new("gateway.revoke", id))
+            .await?;
         change.commit().await?;
         tracing::info!(zone = %zone.id, gateway = id, "gateway token revoked");
         Ok(())

@@ -1,13 +1,17 @@
 //! What tokens are worth: introspection (RFC 7662) for whoever is to honour one, and revocation by its
 //! client (RFC 7009).
 
-use authority::mandate::{Mandate, MandateUse};
+use authority::{
+    audit::Actor,
+    mandate::{Mandate, MandateUse},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
     exchange::{AboutToken, invalid_client, too_many_failures},
+    provenance::proven,
     secret::Secret,
     store::{Application, Zone},
     sts::Sts,
@@ -115,6 +119,7 @@ impl Sts {
                 let zone = form.zone.as_deref().ok_or_else(|| {
                     Error::invalid("zone_id: missing; with the admin token it says in which zone")
                 })?;
+                proven(Actor::Operator);
                 return Ok((Asker::Operator, self.zone(zone).await?));
             }
             let gateway = self.gateway(token).await?;
@@ -151,6 +156,9 @@ impl Sts {
             });
         }
         let zone = self.zone(application.zone_id.as_str()).await?;
+        proven(Actor::Application {
+            id: application.id.to_string(),
+        });
         Ok((Asker::Application(Box::new(application)), zone))
     }
 }

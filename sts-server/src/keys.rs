@@ -20,6 +20,7 @@ use crate::{
     clock::Moment,
     entropy,
     error::{Code, Error, Result},
+    ledger::Changed,
     sealing::{Kek, SealError},
     store::{Change, KeyRow, Zone},
     sts::Sts,
@@ -214,6 +215,9 @@ impl Sts {
             .map_or(earliest, |last| last.activates_at.max(earliest));
         let key = self.keyring.generate(&zone.id, activates_at)?;
         change.insert_key(&key).await?;
+        let rotated = Changed::new("key.rotate", &key.kid)
+            .after(&serde_json::json!({"kid": key.kid, "activates_at": activates_at}));
+        change.record(&zone.id, rotated).await?;
         self.publish(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, kid = %key.kid, "signing key rotated");
         Ok(Rotation {

@@ -18,6 +18,7 @@ mod gateways;
 mod http;
 mod introspection;
 mod keys;
+mod ledger;
 mod limits;
 mod metrics;
 mod name;
@@ -25,6 +26,7 @@ mod policies;
 mod policy_diff;
 mod policy_sets;
 mod presented;
+mod provenance;
 mod receipts;
 mod resources;
 mod revocations;
@@ -44,6 +46,7 @@ pub use self::{
     credentials::CredentialError,
     data_dir::DataDirError,
     entropy::EntropyError,
+    ledger::LedgerSettings,
     sealing::SealError,
     server::{ServeConfig, ServeError, serve},
     sessions::SessionLimits,

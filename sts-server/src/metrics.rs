@@ -46,6 +46,8 @@ pub(crate) struct Metrics {
     gateway_polls: Gauge,
     revocations: Counter,
     restored_databases: Counter,
+    audit_events: Counter,
+    ledger_faults: Counter,
 }
 
 impl Metrics {
@@ -69,6 +71,18 @@ impl Metrics {
             "epoch_ahead",
             "Polls of gateways that know revocations of which this database knows nothing",
             restored_databases.clone(),
+        );
+        let audit_events = Counter::default();
+        let ledger_faults = Counter::default();
+        registry.register(
+            "audit_events",
+            "Audit events that were written to the ledgers, those of changes left out",
+            audit_events.clone(),
+        );
+        registry.register(
+            "ledger_faults",
+            "Ledgers that do not hold what their last checkpoint speaks of",
+            ledger_faults.clone(),
         );
         registry.register(
             "http_requests",
@@ -110,6 +124,8 @@ impl Metrics {
             gateway_polls,
             revocations,
             restored_databases,
+            audit_events,
+            ledger_faults,
         }
     }
 
@@ -120,6 +136,15 @@ impl Metrics {
 
     pub(crate) fn restored_database(&self) {
         self.restored_databases.inc();
+    }
+
+    pub(crate) fn audited(&self, events: usize) {
+        self.audit_events
+            .inc_by(u64::try_from(events).unwrap_or_default());
+    }
+
+    pub(crate) fn ledger_fault(&self) {
+        self.ledger_faults.inc();
     }
 
     pub(crate) fn request(&self, method: &str, route: &str, status: u16) {

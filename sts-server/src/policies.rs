@@ -11,6 +11,7 @@ use crate::{
     clock::Moment,
     entropy,
     error::{Code, Error, Result},
+    ledger::Changed,
     name,
     store::{Policy, PolicyVersion, Zone},
     sts::Sts,
@@ -68,6 +69,11 @@ impl Sts {
         let mut change = self.store.begin().await?;
         change.insert_policy(&policy).await?;
         change.insert_policy_version(&zone.id, &mut version).await?;
+        let recorded = vec![
+            Changed::new("policy.create", &policy.id).after(&policy),
+            version_made(&version),
+        ];
+        change.record_all(&zone.id, recorded).await?;
         change.commit().await?;
         version.content.clear(); // the client has it
         Ok(CreatedPolicy {
@@ -95,10 +101,20 @@ impl Sts {
             return Ok((newest, false));
         }
         change.insert_policy_version(&zone.id, &mut version).await?;
+        change.record(&zone.id, version_made(&version)).await?;
         change.commit().await?;
         version.content.clear();
         Ok((version, true))
     }
+}
+
+fn version_made(version: &PolicyVersion) -> Changed {
+    Changed::new("policy_version.create", &version.id).after(&json!({
+        "policy_id": version.policy_id,
+        "version": version.version,
+        "content_sha256": version.content_sha256,
+        "kind": version.kind,
+    }))
 }
 
 /// Checks `draft` as a policy that is not kept.

@@ -17,6 +17,7 @@ use crate::{
     clock::Moment,
     entropy,
     error::{Code, Error, Result},
+    ledger::Changed,
     name, policies,
     store::{ManifestEntry, PolicySet, PolicySetVersion, StoreError, Zone},
     sts::Sts,
@@ -130,6 +131,8 @@ impl Sts {
                 ),
                 other => other.into(),
             })?;
+        let created = Changed::new("policy_set.create", &set.id).after(&set);
+        change.record(&zone.id, created).await?;
         change.commit().await?;
         Ok(set)
     }
@@ -172,6 +175,8 @@ impl Sts {
         change
             .insert_policy_set_version(&zone.id, &mut version)
             .await?;
+        let created = Changed::new("policy_set_version.create", &version.id).after(&version);
+        change.record(&zone.id, created).await?;
         change.commit().await?;
         Ok((CreatedVersion { version, notes }, true))
     }

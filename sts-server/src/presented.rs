@@ -1,6 +1,7 @@
 //! Mandates of this STS that come back to it, and who it is that calls with one.
 
 use authority::{
+    audit::Actor,
     jwks::KeySet,
     mandate::{Claims, Expected, LIFECYCLE_SCOPE, Mandate, MandateUse, verify},
     refusal::Reason,
@@ -10,6 +11,7 @@ use crate::{
     clock::Moment,
     error::{Code, Error, Result},
     keys,
+    provenance::proven,
     secret::Secret,
     store::{Application, SessionState, Zone},
     sts::Sts,
@@ -136,6 +138,7 @@ impl Sts {
     /// Who calls with `token`: the operator, or an application that may manage sessions.
     pub(crate) async fn caller(&self, zone: &Zone, token: &Secret) -> Result<Caller> {
         if self.admin_token.matches(token.expose()) {
+            proven(Actor::Operator);
             return Ok(Caller::Operator);
         }
         let mandate = self
@@ -170,6 +173,9 @@ impl Sts {
                 )
                 .reason("application_archived")
             })?;
+        proven(Actor::Application {
+            id: application.id.to_string(),
+        });
         Ok(Caller::Application(Box::new(CallingApplication {
             application,
             mandate,

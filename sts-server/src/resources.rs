@@ -11,6 +11,7 @@ use crate::{
     clock::Moment,
     entropy,
     error::{Code, Error, Result},
+    ledger::Changed,
     name,
     store::{ResourceRow, StoreError, Zone},
     sts::Sts,
@@ -97,6 +98,8 @@ impl Sts {
             .insert_resource(&row)
             .await
             .map_err(|error| conflict(error, &row.identifier))?;
+        let created = Changed::new("resource.create", &row.id).after(&row);
+        change.record(&zone.id, created).await?;
         self.publish(change, &zone.id).await?;
         Ok(row)
     }
@@ -109,6 +112,7 @@ impl Sts {
     ) -> Result<ResourceRow> {
         let mut change = self.store.begin().await?;
         let old = change.resource(&zone.id, id).await?.ok_or_else(not_found)?;
+        let changed = Changed::new("resource.update", &old.id).before(&old);
         let row = checked(ResourceRow {
             name: patch
                 .name
@@ -137,6 +141,7 @@ impl Sts {
             .update_resource(&row)
             .await
             .map_err(|error| conflict(error, &row.identifier))?;
+        change.record(&zone.id, changed.after(&row)).await?;
         self.publish(change, &zone.id).await?;
         Ok(row)
     }
@@ -146,6 +151,9 @@ impl Sts {
         if !change.archive_resource(&zone.id, id, Moment::now()).await? {
             return Err(not_found());
         }
+        change
+            .record(&zone.id, Changed::new("resource.archive", id))
+            .await?;
         self.publish(change, &zone.id).await?;
         Ok(())
     }

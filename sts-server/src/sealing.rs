@@ -8,6 +8,8 @@ use aes_gcm::{
     aead::{Aead, Payload},
 };
 use base64ct::{Base64, Encoding};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -54,7 +56,31 @@ pub enum SealError {
 }
 
 /// The key encryption key.
-pub(crate) struct Kek(Aes256Gcm);
+pub(crate) struct Kek {
+    cipher: Aes256Gcm,
+    chain_key: ChainKey,
+}
+
+/// The key of the MACs in the ledger: made from the KEK, so that whoever can write to the database alone
+/// cannot make a chain that passes.
+#[derive(Clone)]
+pub(crate) struct ChainKey(Hmac<Sha256>);
+
+impl ChainKey {
+    /// HMAC-SHA256 of `message`.
+    pub(crate) fn mac(&self, message: &[u8]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Whether `tag` is the MAC of `message`, in constant time.
+    pub(crate) fn verifies(&self, message: &[u8], tag: &[u8]) -> bool {
+        let mut mac = self.0.clone();
+        mac.update(message);
+        mac.verify_slice(tag).is_ok()
+    }
+}
 
 impl Kek {
     /// Reads the KEK from `file`: 32 bytes, raw or in base64.
@@ -94,11 +120,26 @@ impl Kek {
 
     fn parse(content: &[u8]) -> Option<Self> {
         if content.len() == 32 {
-            return Aes256Gcm::new_from_slice(content).ok().map(Self);
+            return Self::new(content);
         }
         let text = std::str::from_utf8(content).ok()?.trim();
         let decoded = Zeroizing::new(Base64::decode_vec(text).ok()?);
-        Aes256Gcm::new_from_slice(&decoded).ok().map(Self)
+        Self::new(&decoded)
+    }
+
+    fn new(key: &[u8]) -> Option<Self> {
+        let mut derivation = Hmac::<Sha256>::new_from_slice(key).ok()?;
+        derivation.update(b"caracal audit chain");
+        let derived = Zeroizing::new(<[u8; 32]>::from(derivation.finalize().into_bytes()));
+        Some(Self {
+            cipher: Aes256Gcm::new_from_slice(key).ok()?,
+            chain_key: ChainKey(Hmac::new_from_slice(derived.as_slice()).ok()?),
+        })
+    }
+
+    /// The key of the ledger's MACs.
+    pub(crate) fn chain_key(&self) -> ChainKey {
+        self.chain_key.clone()
     }
 
     /// Seals `plain`; `purpose` must be given again to open it.
@@ -112,7 +153,7 @@ impl Kek {
             aad: purpose.as_bytes(),
         };
         let sealed = self
-            .0
+            .cipher
             .encrypt(&nonce.into(), payload)
             .map_err(|_| SealError::DoesNotSeal)?;
         Ok([&[FORM], nonce.as_slice(), &sealed].concat())
@@ -138,7 +179,7 @@ impl Kek {
             msg: sealed,
             aad: purpose.as_bytes(),
         };
-        self.0
+        self.cipher
             .decrypt(&(*nonce).into(), payload)
             .map(Zeroizing::new)
             .map_err(|_| SealError::DoesNotOpen)

@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     http,
     keys::Keyring,
+    ledger::LedgerSettings,
     limits::Limit,
     metrics::Metrics,
     sealing::{Kek, SealError},
@@ -61,6 +62,8 @@ pub struct ServeConfig {
     pub auth_failures_per_minute: u32,
     /// How many sessions there may be.
     pub session_limits: SessionLimits,
+    /// How evidence is kept.
+    pub ledger: LedgerSettings,
 }
 
 impl Default for ServeConfig {
@@ -76,6 +79,7 @@ impl Default for ServeConfig {
             mints_per_minute: 1000,
             auth_failures_per_minute: 60,
             session_limits: SessionLimits::default(),
+            ledger: LedgerSettings::default(),
         }
     }
 }
@@ -115,6 +119,9 @@ pub enum ServeError {
     /// The depth of sessions.
     #[error("sessions are {MAX_SESSION_DEPTH} levels deep at most")]
     SessionDepth,
+    /// The ledgers cannot be read.
+    #[error("the ledgers cannot be read: {0}")]
+    Ledger(String),
     /// What is stored cannot be brought up to date.
     #[error("the stored policies cannot be compiled: {0}")]
     Policies(String),
@@ -154,7 +161,8 @@ pub async fn serve(
             tokio::join!(
                 sts.keep_shadows(),
                 sts.keep_sessions(),
-                sts.keep_revocations()
+                sts.keep_revocations(),
+                sts.keep_checkpoints()
             );
         }
     });
@@ -178,6 +186,9 @@ pub async fn serve(
     // It ended when the server began to; then come the last exchanges.
     let _ = keeping.await;
     sts.flush_shadows().await;
+    if let Err(error) = sts.checkpoint_ledgers().await {
+        tracing::warn!(%error, "no last checkpoints of the ledgers could be made");
+    }
     store.close().await;
     Ok(())
 }
@@ -205,8 +216,8 @@ async fn start(
         None => Kek::of_data_dir(data_dir.path())?,
     };
     let store = match &config.database_url {
-        Some(url) => Store::open(url).await?,
-        None => Store::open_file(&data_dir.path().join("caracal.db")).await?,
+        Some(url) => Store::open(url, kek.chain_key()).await?,
+        None => Store::open_file(&data_dir.path().join("caracal.db"), kek.chain_key()).await?,
     };
     let keyring = Keyring::new(kek);
     if let Some(key) = store.any_key().await? {
@@ -228,9 +239,16 @@ async fn start(
         news: Default::default(),
         revocation_news: Default::default(),
         bases: Default::default(),
+        checkpoints: Default::default(),
+        unrecorded: Default::default(),
+        ledger_settings: config.ledger,
+        audit_news: Default::default(),
         metrics: Metrics::new(),
         closing,
     };
+    sts.check_ledgers()
+        .await
+        .map_err(|error| ServeError::Ledger(error.to_string()))?;
     let explain = |error: Error| ServeError::Policies(error.to_string());
     sts.recompile_active().await.map_err(explain)?;
     Ok(sts)

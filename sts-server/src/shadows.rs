@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
+    ledger::Changed,
     policy_sets::Loaded,
     store::{DisagreementRow, PolicySet, ShadowRun, Zone},
     sts::Sts,
@@ -100,6 +101,8 @@ impl Sts {
         change
             .begin_shadow(&zone.id, &version, Moment::now())
             .await?;
+        let begun = Changed::new("policy_set_version.begin_shadow", &version.id);
+        change.record(&zone.id, begun).await?;
         let sequence = self.publish(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, version = %version.id, sequence, "shadow policy set");
         Ok(Shadowed {
@@ -125,6 +128,8 @@ impl Sts {
         {
             return Err(no_shadow());
         }
+        let ended = Changed::new("policy_set_version.end_shadow", &current.version_id);
+        change.record(&zone.id, ended).await?;
         self.publish(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, version = %current.version_id, "shadow policy ended");
         Ok(())

@@ -13,6 +13,7 @@ use crate::{
     credentials::Credentials,
     error::Result,
     keys::Keyring,
+    ledger::{Checkpoints, LedgerSettings, Unrecorded},
     limits::Limit,
     metrics::Metrics,
     policy_sets::Programs,
@@ -41,6 +42,11 @@ pub(crate) struct Sts {
     /// Of revocation.
     pub(crate) revocation_news: News,
     pub(crate) bases: Bases,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) unrecorded: Unrecorded,
+    pub(crate) ledger_settings: LedgerSettings,
+    /// Of the ledgers.
+    pub(crate) audit_news: News,
     pub(crate) metrics: Metrics,
     pub(crate) closing: watch::Receiver<bool>,
 }

@@ -10,6 +10,7 @@ use crate::{
     clock::Moment,
     entropy,
     error::{Code, Error, Result},
+    ledger::Changed,
     name,
     store::{StoreError, Zone},
     sts::Sts,
@@ -70,15 +71,19 @@ impl Sts {
                 other => other.into(),
             })?;
         change.insert_key(&key).await?;
+        let created = Changed::new("zone.create", &zone.id).after(&zone);
+        change.record(&zone.id, created).await?;
         change.commit().await?;
         Ok(zone)
     }
 
     pub(crate) async fn patch_zone(&self, mut zone: Zone, patch: ZonePatch) -> Result<Zone> {
         if let Some(name) = patch.name {
+            let renamed = Changed::new("zone.update", &zone.id).before(&zone);
             zone.name = name::name(&name)?;
             let mut change = self.store.begin().await?;
             change.rename_zone(&zone.id, &zone.name).await?;
+            change.record(&zone.id, renamed.after(&zone)).await?;
             change.commit().await?;
         }
         Ok(zone)
@@ -94,6 +99,9 @@ impl Sts {
         };
         change
             .revoke_for_good(&zone.id, anchor, "zone archived", now)
+            .await?;
+        change
+            .record(&zone.id, Changed::new("zone.archive", &zone.id))
             .await?;
         self.publish(change, &zone.id).await?;
         self.revocation_news.announce(&zone.id);

@@ -23,6 +23,7 @@ mod module;
 mod pattern;
 mod program;
 mod rewrite;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ pub use self::{
     imports::written_out,
     lexical::is_data_document,
     module::{MAX_MODULE_BYTES, MAX_MODULES, Module, PolicyKind, check},
+    rules::{RuleText, rules_that_say},
 };
 
 /// What every policy defines, and the only thing that is asked of it.

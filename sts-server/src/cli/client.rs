@@ -1,6 +1,6 @@
 //! HTTP to the server: requests, pages, and its refusals as errors.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, io::Read, time::Duration};
 
 use serde_json::Value;
 use ureq::{
@@ -25,6 +25,19 @@ pub(super) struct Client {
     agent: Agent,
     url: String,
     token: Option<AdminToken>,
+}
+
+/// An answer that is read as it comes.
+pub(super) struct Stream {
+    head: ureq::http::response::Parts,
+    pub(super) body: Box<dyn Read>,
+}
+
+impl Stream {
+    pub(super) fn header(&self, name: &str) -> Option<String> {
+        let value = self.head.headers.get(name)?;
+        value.to_str().ok().map(str::to_owned)
+    }
 }
 
 impl Client {
@@ -130,6 +143,56 @@ impl Client {
             }
             cursor = next;
         }
+    }
+
+    /// The text that `path` answers with, and its header `name`.
+    pub(super) fn text(
+        &self,
+        path: &str,
+        name: &str,
+    ) -> Result<(String, Option<String>), CliError> {
+        let mut stream = self.stream(path)?;
+        let header = stream.header(name);
+        let mut text = String::new();
+        stream
+            .body
+            .by_ref()
+            .take(MAX_ANSWER_BYTES)
+            .read_to_string(&mut text)
+            .map_err(|error| CliError::Unreachable {
+                url: self.url.clone(),
+                problem: error.to_string(),
+            })?;
+        Ok((text, header))
+    }
+
+    /// What `path` answers with, however long that takes.
+    pub(super) fn stream(&self, path: &str) -> Result<Stream, CliError> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self
+            .agent
+            .get(url)
+            .config()
+            .timeout_global(None)
+            .timeout_connect(Some(TIMEOUT))
+            .timeout_recv_response(Some(TIMEOUT))
+            .build();
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.token.as_str()));
+        }
+        let response = request.call().map_err(|error| self.unreachable(&error))?;
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            return Err(match self.read(response) {
+                Err(error) => error,
+                Ok(body) => self.foreign(status, &body.to_string()),
+            });
+        }
+        let (head, body) = response.into_parts();
+        Ok(Stream {
+            head,
+            body: Box::new(body.into_reader()),
+        })
     }
 
     /// The object of a list whose id, or whose one of `names`, is `reference`.

@@ -2,11 +2,15 @@
 //! code. Each noun's commands live in the file of that noun.
 
 mod application;
+mod audit;
+mod audit_export;
+mod audit_verify;
 mod client;
 mod connection;
 mod delegation;
 mod delegation_tree;
 mod error;
+mod explain;
 mod gateway;
 mod health;
 mod inspect;
@@ -137,6 +141,11 @@ enum Command {
     /// Revocations: what is revoked
     #[command(subcommand)]
     Revocation(revoke::RevocationCommand),
+    /// Evidence: find events, follow them, take them away, verify them
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Tell the story of a request: who, by whose authority, under which policy, and why so
+    Explain(explain::ExplainArgs),
     /// Mint a mandate by token exchange; prints the mandate and nothing else
     Mint(mint::MintArgs),
     /// Decode a mandate, and check its signature where keys are at hand
@@ -215,6 +224,8 @@ fn run(command: &Command, context: &Context<'_>) -> Result<(), CliError> {
         Command::Delegation(command) => delegation::run(command, context),
         Command::Revoke(arguments) => revoke::run(arguments, context),
         Command::Revocation(command) => revoke::run_list(command, context),
+        Command::Audit(command) => audit::run(command, context),
+        Command::Explain(arguments) => explain::run(arguments, context),
         Command::Mint(arguments) => mint::run(arguments, context),
         Command::Inspect(arguments) => inspect::run(arguments, context),
         Command::Health => health::run(context),

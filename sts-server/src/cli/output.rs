@@ -61,6 +61,15 @@ impl Output {
         }
     }
 
+    /// What is for programs in either form.
+    pub(super) fn raw(self, bytes: &[u8]) -> Result<(), CliError> {
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(bytes)
+            .and_then(|()| stdout.flush())
+            .map_err(CliError::Output)
+    }
+
     fn json(self, value: &Value) -> Result<(), CliError> {
         write(&format!("{value:#}\n"))
     }
@@ -73,11 +82,7 @@ impl Output {
 }
 
 fn write(text: &str) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(CliError::Output)
+    Output::new(Format::Text).raw(text.as_bytes())
 }
 
 /// A table with a header, columns two spaces apart, no trailing spaces.

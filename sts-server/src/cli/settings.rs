@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use sts_server::{ServeConfig, SessionLimits, secret::Secret};
+use sts_server::{LedgerSettings, ServeConfig, SessionLimits, secret::Secret};
 use zeroize::Zeroizing;
 
 use super::{
@@ -77,6 +77,18 @@ pub(super) struct Settings {
     /// [env: CARACAL_IDEMPOTENCY_RECEIPTS] [default: 10000]
     #[arg(long, value_name = "NUMBER")]
     idempotency_receipts: Option<u32>,
+    /// How long audit events are kept, in seconds; without it, for ever
+    /// [env: CARACAL_AUDIT_RETENTION_SECONDS]
+    #[arg(long, value_name = "SECONDS")]
+    audit_retention_seconds: Option<u64>,
+    /// Audit events after which a segment of the ledger is sealed, at the next checkpoint; old events go in
+    /// whole segments [env: CARACAL_AUDIT_SEGMENT_EVENTS] [default: 100000]
+    #[arg(long, value_name = "NUMBER")]
+    audit_segment_events: Option<u64>,
+    /// Longest time between two checkpoints of a ledger that grows
+    /// [env: CARACAL_AUDIT_CHECKPOINT_SECONDS] [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    audit_checkpoint_seconds: Option<u64>,
     /// What is logged, such as info or sts_server=debug [env: CARACAL_LOG] [default: info]
     #[arg(long, value_name = "FILTER")]
     pub(super) log: Option<String>,
@@ -158,6 +170,9 @@ impl Settings {
             sessions_per_application: variables.parsed("CARACAL_SESSIONS_PER_APPLICATION")?,
             session_children: variables.parsed("CARACAL_SESSION_CHILDREN")?,
             session_depth: variables.parsed("CARACAL_SESSION_DEPTH")?,
+            audit_retention_seconds: variables.parsed("CARACAL_AUDIT_RETENTION_SECONDS")?,
+            audit_segment_events: variables.parsed("CARACAL_AUDIT_SEGMENT_EVENTS")?,
+            audit_checkpoint_seconds: variables.parsed("CARACAL_AUDIT_CHECKPOINT_SECONDS")?,
             idempotency_receipts: variables.parsed("CARACAL_IDEMPOTENCY_RECEIPTS")?,
             log: variables.text("CARACAL_LOG"),
             log_format: variables.parsed("CARACAL_LOG_FORMAT")?,
@@ -200,6 +215,13 @@ impl Settings {
                 .or(lower.sessions_per_application),
             session_children: self.session_children.or(lower.session_children),
             session_depth: self.session_depth.or(lower.session_depth),
+            audit_retention_seconds: self
+                .audit_retention_seconds
+                .or(lower.audit_retention_seconds),
+            audit_segment_events: self.audit_segment_events.or(lower.audit_segment_events),
+            audit_checkpoint_seconds: self
+                .audit_checkpoint_seconds
+                .or(lower.audit_checkpoint_seconds),
             idempotency_receipts: self.idempotency_receipts.or(lower.idempotency_receipts),
             log: self.log.or(lower.log),
             log_format: self.log_format.or(lower.log_format),
@@ -241,6 +263,15 @@ impl Settings {
                 receipts: self
                     .idempotency_receipts
                     .unwrap_or(defaults.session_limits.receipts),
+            },
+            ledger: LedgerSettings {
+                retention: self.audit_retention_seconds.map(Duration::from_secs),
+                segment_events: self
+                    .audit_segment_events
+                    .unwrap_or(defaults.ledger.segment_events),
+                checkpoint_interval: self
+                    .audit_checkpoint_seconds
+                    .map_or(defaults.ledger.checkpoint_interval, Duration::from_secs),
             },
         })
     }

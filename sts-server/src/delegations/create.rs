@@ -11,7 +11,7 @@ use authority::{
 use serde_json::Value;
 
 use super::{
-    DelegationView, issuer_ownership_required,
+    DelegationView, issuer_ownership_required, made,
     wish::{Filled, NewDelegation, Wish, constraints, end},
 };
 use crate::{
@@ -60,6 +60,7 @@ impl Sts {
         self.insert_checked(&mut change, zone, &issuer, &row)
             .await?;
         let id = row.id.to_string();
+        let recorded = made(&row);
         let answer = serde_json::to_value(DelegationView::new(row, Moment::now()))
             .map_err(Error::internal)?;
         if let Some(slot) = slot {
@@ -76,6 +77,7 @@ impl Sts {
             )
             .await?;
         }
+        change.record(&zone.id, recorded).await?;
         change.commit().await?;
         tracing::info!(zone = %zone.id, delegation = id, issuer = %issuer.id, "delegation made");
         Ok((answer, false))

@@ -11,12 +11,13 @@ use authority::{
     revocation::{Anchor, AnchorKind},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub(crate) use self::wish::{NewDelegation, Wish};
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
+    ledger::Changed,
     presented::Caller,
     store::{DelegationRow, End, Page, PageRequest, Zone},
     sts::Sts,
@@ -53,7 +54,7 @@ pub(crate) struct DelegationView {
 }
 
 impl DelegationView {
-    fn new(row: DelegationRow, now: Moment) -> Self {
+    pub(crate) fn new(row: DelegationRow, now: Moment) -> Self {
         Self {
             status: row.status(now),
             id: row.id.to_string(),
@@ -277,6 +278,9 @@ impl Sts {
             change
                 .revoke_for_good(&zone.id, anchor, "requested", now)
                 .await?;
+            let after = json!({"status": "revoked", "revoked_edges": revoked_edges});
+            let revoked = Changed::delegation("delegation.revoke", &row).after(&after);
+            change.record(&zone.id, revoked).await?;
         }
         self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, delegation = %row.id, revoked_edges, "delegation revoked");
@@ -314,6 +318,12 @@ impl Sts {
         }
         Err(issuer_ownership_required())
     }
+}
+
+/// A delegation that is made, as evidence tells of it.
+pub(crate) fn made(row: &DelegationRow) -> Changed {
+    Changed::delegation("delegation.create", row)
+        .after(&DelegationView::new(row.clone(), Moment::now()))
 }
 
 fn not_found() -> Error {

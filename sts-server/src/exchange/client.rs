@@ -106,7 +106,7 @@ impl Sts {
             Some(mandate) => self.live_application(zone, mandate).await?,
             None => proven.ok_or_else(|| Error::internal("no party was proven"))?,
         };
-        trail.event.client_id = Some(application.id.to_string());
+        trail.event.mandate.client_id = Some(application.id.to_string());
         let party = Party {
             application,
             subject,
@@ -280,7 +280,7 @@ impl Sts {
             })?;
         let claims = subject.claims();
         let application = self.live_application(zone, &subject).await?;
-        trail.event.client_id = Some(application.id.to_string());
+        trail.event.mandate.client_id = Some(application.id.to_string());
         let standing = match &claims.agent_session_id {
             Some(session) => {
                 let edge = claims.delegation_edge_id.as_ref().map(|id| id.as_str());

@@ -16,7 +16,7 @@ use authority::{
     refusal::Reason,
     resource::Resource,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Trail, client::Party, request::Request, standing::Standing};
@@ -77,9 +77,9 @@ impl Sts {
             shadow: self.shadow_policy(zone).await,
         };
         if let Some(policy) = &in_force.policy {
-            trail.event.policy_set_id = Some(policy.policy_set_id.to_string());
-            trail.event.policy_set_version_id = Some(policy.version_id.to_string());
-            trail.event.manifest_sha256 = Some(policy.manifest_sha256.clone());
+            trail.event.policy.policy_set_id = Some(policy.policy_set_id.to_string());
+            trail.event.policy.policy_set_version_id = Some(policy.version_id.to_string());
+            trail.event.policy.manifest_sha = Some(format!("sha256:{}", policy.manifest_sha256));
         }
         let mut granted = Granted::default();
         let mut skipped = Vec::new();
@@ -91,12 +91,13 @@ impl Sts {
                 .as_ref()
                 .err()
                 .map(|skipped| skipped.reason().to_owned());
-            trail.event.resources.push(json!({
+            let decided = json!({
                 "identifier": identifier,
                 "resource_id": id,
                 "decision": if reason.is_none() { "allow" } else { "deny" },
                 "reason": reason,
-            }));
+            });
+            trail.event.resources.extend(decided.as_object().cloned());
             if let Some(PolicyResult {
                 determining_policies,
                 diagnostics,
@@ -106,12 +107,9 @@ impl Sts {
                 trail.event.evaluation_status = "complete".to_owned();
                 trail
                     .event
-                    .determining_policies
-                    .extend(determining_policies.into_iter().map(Value::Object));
-                trail
-                    .event
-                    .diagnostics
-                    .extend(diagnostics.into_iter().map(Value::Object));
+                    .determining_policies_json
+                    .extend(determining_policies);
+                trail.event.diagnostics_json.extend(diagnostics);
             } else if let Some(reason) = reason
                 && trail.event.evaluation_status != "complete"
             {

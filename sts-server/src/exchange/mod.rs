@@ -10,7 +10,9 @@ mod standing;
 
 use std::time::Instant;
 
+use authority::audit::{Actor, Decision, Event, EventType, MandateFacts};
 use serde::Serialize;
+use serde_json::json;
 
 use self::{client::Party, mint::Minted, request::Request, standing::denied};
 pub(crate) use self::{
@@ -18,10 +20,12 @@ pub(crate) use self::{
     request::{AboutToken, GRANT_TYPE},
 };
 use crate::{
-    clock::Moment,
-    entropy,
+    clock::{self, Moment},
+    delegations::made,
     error::{Code, Error, Result},
-    store::{AuditEvent, Change, PolicyInputRow, RevocationRow, Zone},
+    ledger::new_event,
+    provenance::{Provenance, proven},
+    store::{Change, LedgerHead, PolicyInputRow, RevocationRow, Zone},
     sts::Sts,
 };
 
@@ -39,7 +43,7 @@ pub(crate) struct Response {
 /// What is known of an exchange so far; it ends as an audit event.
 struct Trail {
     started: Instant,
-    event: AuditEvent,
+    event: Event,
     /// What the policy was asked, for trying other policies on it.
     inputs: Vec<PolicyInputRow>,
     /// Set where a flood of refusals must not become a flood of events.
@@ -47,37 +51,11 @@ struct Trail {
 }
 
 impl Trail {
-    fn begin(started: Instant, zone: &Zone, request: &Request, request_id: &str) -> Self {
-        let event = AuditEvent {
-            id: entropy::id(),
-            zone_id: zone.id.clone(),
-            event_type: "token_exchange",
-            request_id: request_id.to_owned(),
-            decision: "deny",
-            reason: None,
-            evaluation_status: "exchange_denied".to_owned(),
-            policy_set_id: None,
-            policy_set_version_id: None,
-            manifest_sha256: None,
-            determining_policies: Vec::new(),
-            diagnostics: Vec::new(),
-            client_id: request
-                .client
-                .id
-                .as_ref()
-                .map(|id| id.chars().take(128).collect()),
-            sub: None,
-            agent_session_id: None,
-            delegation_path: Vec::new(),
-            sid: None,
-            root_sid: None,
-            jti: None,
-            mandate_use: Some(request.mandate_use.name()),
-            requested_scopes: request.scopes.clone(),
-            resources: Vec::new(),
-            latency_us: 0,
-            occurred_at: Moment::now(),
-        };
+    fn begin(started: Instant, zone: &Zone, request_id: &str) -> Self {
+        let mut event = new_event(&zone.id, EventType::TokenExchange, request_id.to_owned());
+        event.traceparent = Provenance::present().traceparent().map(str::to_owned);
+        event.decision = Decision::Deny;
+        event.evaluation_status = "exchange_denied".to_owned();
         Self {
             started,
             event,
@@ -86,21 +64,26 @@ impl Trail {
         }
     }
 
+    /// Takes in what is asked for.
+    fn asks(&mut self, request: &Request) {
+        let mandate = &mut self.event.mandate;
+        mandate.client_id = request.client.id.as_deref().map(Event::text);
+        mandate.mandate_use = Some(request.mandate_use);
+        self.event.requested_scopes.clone_from(&request.scopes);
+    }
+
     /// Writes it down, as a part of `change`.
-    async fn end(&self, change: &mut Change) -> Result<()> {
-        let latency_us = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
-        let event = AuditEvent {
-            latency_us,
-            occurred_at: Moment::now(),
-            ..self.event.clone()
-        };
-        change.insert_audit_event(&event).await?;
+    async fn end(&self, change: &mut Change) -> Result<LedgerHead> {
+        let mut event = self.event.clone();
+        event.latency_us = u64::try_from(self.started.elapsed().as_micros()).ok();
+        event.occurred_at = clock::occurred_now();
+        let (zone, request_id) = (&event.zone_id, &event.request_id);
         for input in &self.inputs {
             change
-                .insert_policy_input(&event.zone_id, &event.id, input)
+                .insert_policy_input(zone, request_id, Moment::now(), input)
                 .await?;
         }
-        Ok(())
+        Ok(change.append(zone, std::slice::from_ref(&event)).await?)
     }
 }
 
@@ -142,11 +125,19 @@ impl Sts {
         request_id: &str,
         started: Instant,
     ) -> Result<Response> {
-        let request = Request::parse(body, authorization)?;
+        let request = match Request::parse(body, authorization) {
+            Ok(request) => request,
+            Err(error) => {
+                self.record_malformed(body, &error, request_id, started)
+                    .await?;
+                return Err(error);
+            }
+        };
         let zone = self.store.zone(&request.zone).await?.ok_or_else(|| {
             Error::invalid("zone_id: no zone has this id or slug").reason(Code::ZONE_NOT_FOUND.0)
         })?;
-        let mut trail = Trail::begin(started, &zone, &request, request_id);
+        let mut trail = Trail::begin(started, &zone, request_id);
+        trail.asks(&request);
         let outcome = match self.grant(&zone, &request, &mut trail).await {
             Ok((party, minted)) => self.record_mint(&zone, &party, minted, &mut trail).await,
             Err(error) => Err(error),
@@ -164,10 +155,15 @@ impl Sts {
         trail: &mut Trail,
     ) -> Result<(Party, Minted)> {
         let party = self.authenticate(zone, request, trail).await?;
-        trail.event.client_id = Some(party.application.id.to_string());
+        proven(Actor::Application {
+            id: party.application.id.to_string(),
+        });
+        let known = &mut trail.event.mandate;
+        known.client_id = Some(party.application.id.to_string());
         if let Some(standing) = &party.standing {
-            trail.event.agent_session_id = Some(standing.session.id.to_string());
-            trail.event.delegation_path = standing.path().to_vec();
+            known.agent_session_id = Some(standing.session.id.to_string());
+            known.session_path.clone_from(&standing.session.path);
+            known.delegation_path = standing.path().iter().map(ToString::to_string).collect();
         }
         let ttl_seconds = request.ttl_seconds()?;
         let granted = self.decide(zone, &party, request, trail).await?;
@@ -226,38 +222,70 @@ impl Sts {
             }
             if let (Some(issuer), Some(edge)) = (&party.issuer, standing.edge()) {
                 self.insert_checked(&mut change, zone, issuer, edge).await?;
+                change.record(&zone.id, made(edge)).await?;
             }
         }
         let event = &mut trail.event;
-        event.decision = "allow";
-        event.sub = Some(record.subject.clone());
-        event.sid = Some(record.id.to_string());
-        event.root_sid = Some(record.root_id.to_string());
-        event.jti = Some(record.jti.clone());
+        event.decision = Decision::Allow;
+        event.mandate = MandateFacts::from(&claims);
+        let metadata = json!({
+            "expires_at": claims.exp,
+            "kid": kid,
+            "scope": record.scope,
+            "presented_sid": record.parent_id,
+        });
+        event.metadata_json = metadata.as_object().cloned();
         change.insert_authority_record(&record).await?;
-        trail.end(&mut change).await?;
+        let ledger = trail.end(&mut change).await?;
         change.commit().await?;
+        self.recorded(&ledger, 1);
         tracing::info!(zone = %zone.id, client = %record.application_id, sid = %record.id, "mandate minted");
         Ok(response)
     }
 
     async fn record_denial(&self, error: &Error, mut trail: Trail) -> Result<()> {
         // A fault or an overload decides nothing.
-        if trail.unrecorded || error.code().1.is_server_error() {
+        if error.code().1.is_server_error() {
+            return Ok(());
+        }
+        if trail.unrecorded {
+            self.unrecorded.count(&trail.event.zone_id);
             return Ok(());
         }
         let reason = error.reason_text().unwrap_or(error.code().0);
         trail.event.reason = Some(reason.to_owned());
         tracing::info!(
             zone = %trail.event.zone_id,
-            client = trail.event.client_id.as_deref(),
+            client = trail.event.mandate.client_id.as_deref(),
             error = error.code().0,
             reason,
             "exchange denied"
         );
         let mut change = self.store.begin().await?;
-        trail.end(&mut change).await?;
+        let ledger = trail.end(&mut change).await?;
         change.commit().await?;
+        self.recorded(&ledger, 1);
         Ok(())
+    }
+
+    /// A request that cannot be read, if it says for which zone it is.
+    async fn record_malformed(
+        &self,
+        body: &[u8],
+        error: &Error,
+        request_id: &str,
+        started: Instant,
+    ) -> Result<()> {
+        let Some(named) = request::named_zone(body) else {
+            return Ok(());
+        };
+        let Some(zone) = self.store.zone(&named).await? else {
+            return Ok(());
+        };
+        let mut trail = Trail::begin(started, &zone, request_id);
+        trail.event.evaluation_status = "malformed_request".to_owned();
+        // Anybody can send these.
+        trail.unrecorded = self.auth_failures.take((zone.id.clone(), None)).is_err();
+        self.record_denial(error, trail).await
     }
 }

@@ -88,6 +88,12 @@ impl AboutToken {
     }
 }
 
+/// The zone that a form names, however malformed the rest of it is.
+pub(super) fn named_zone(body: &[u8]) -> Option<String> {
+    let mut named = form_urlencoded::parse(body).filter(|(name, _)| name == "zone_id");
+    named.next().map(|(_, zone)| zone.trim().to_owned())
+}
+
 /// A well-formed request for a mandate.
 pub(super) struct Request {
     pub(super) zone: String,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use authority::audit::Actor;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, header},
@@ -11,6 +12,7 @@ use axum::{
 
 use crate::{
     error::{Code, Error, Result},
+    provenance::proven,
     secret::Secret,
     sts::Sts,
 };
@@ -25,6 +27,7 @@ pub(super) async fn require_admin(
     if !sts.admin_token.matches(token.expose()) {
         return Err(invalid("this is not the admin token"));
     }
+    proven(Actor::Operator);
     Ok(next.run(request).await)
 }
 

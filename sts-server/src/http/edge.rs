@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use authority::audit::is_traceparent;
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderValue, Method, header},
@@ -14,6 +15,7 @@ use tracing::Instrument;
 use crate::{
     entropy,
     error::{Code, Error, Result},
+    provenance::Provenance,
     sts::Sts,
 };
 
@@ -41,7 +43,16 @@ pub(super) async fn edge(
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
 
     let span = tracing::info_span!("request", request_id = %id, method, route);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let traceparent = request
+        .headers()
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .filter(|text| is_traceparent(text))
+        .map(str::to_owned);
+    let answering = Provenance::of_request(id.clone(), traceparent)
+        .of(next.run(request))
+        .instrument(span.clone());
+    let mut response = answering.await;
     if let Some(error) = response.extensions_mut().remove::<Error>() {
         response = with_body(&error, &id, &response);
     }

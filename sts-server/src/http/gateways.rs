@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use authority::{bundle::SIGNATURE_HEADER, decision::shadow::Report};
+use authority::{audit::Actor, bundle::SIGNATURE_HEADER, decision::shadow::Report};
 use axum::{
     Json as Body,
     extract::{FromRequestParts, State},
@@ -19,6 +19,7 @@ use crate::{
     bundle::MAX_WAIT,
     error::{Code, Error, Result},
     gateways::{NewGateway, RegisteredGateway},
+    provenance::proven,
     store::{Gateway, Page},
     sts::Sts,
 };
@@ -63,6 +64,9 @@ impl FromRequestParts<Arc<Sts>> for AtGateway {
             .gateway(&token)
             .await?
             .ok_or_else(|| bearer::invalid("this is no gateway token, or it was revoked"))?;
+        proven(Actor::Gateway {
+            id: gateway.id.clone(),
+        });
         let ZoneText(named) = ZoneText::from_request_parts(parts, sts).await?;
         if named == gateway.zone_id.as_str() {
             return Ok(Self(gateway));

@@ -1,6 +1,7 @@
 //! The HTTP interface: routes, and handlers that translate between HTTP and the services.
 
 mod applications;
+mod audit;
 mod bearer;
 mod delegations;
 mod discovery;
@@ -115,6 +116,19 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
             "/v1/zones/{z}/revocations/{anchor_type}/{id}",
             delete(revocations::withdraw),
         )
+        .route("/v1/zones/{z}/audit", get(audit::query))
+        .route("/v1/zones/{z}/audit/tail", get(audit::tail))
+        .route("/v1/zones/{z}/audit/export", get(audit::export))
+        .route("/v1/zones/{z}/audit/keys", get(audit::keys))
+        .route("/v1/zones/{z}/audit/checkpoint", get(audit::checkpoint))
+        .route(
+            "/v1/zones/{z}/audit/by-request/{id}",
+            get(audit::by_request),
+        )
+        .route(
+            "/v1/zones/{z}/audit/by-request/{id}/explain",
+            get(audit::explain),
+        )
         .route(
             "/v1/zones/{z}/gateways",
             get(gateways::list).post(gateways::create),
@@ -133,6 +147,7 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
         .route("/.well-known/jwks.json", get(discovery::jwks))
         .route("/v1/zones/{z}/gateway/bundle", get(gateways::bundle))
         .route("/v1/zones/{z}/gateway/shadow", post(gateways::shadow))
+        .route("/v1/zones/{z}/gateway/decisions", post(audit::decisions))
         .route("/v1/zones/{z}/gateway/revocations", get(revocations::poll))
         .route(
             "/v1/zones/{z}/gateway/revocations/check",

@@ -6,16 +6,19 @@ mod publication;
 use std::time::Duration;
 
 use authority::{
+    audit::EventType,
     ids::{KeyId, ZoneId},
     mandate::{Claims, LEEWAY_SECONDS, MAX_SESSION_TTL_SECONDS, Mandate},
     revocation::{Anchor, AnchorKind, PUBLISHED_SECONDS, anchors},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 pub(crate) use self::publication::Bases;
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
+    ledger::Changed,
     presented::Caller,
     store::{Change, Falls, NewRevocation, RevocationRow, Zone},
     sts::Sts,
@@ -167,6 +170,13 @@ pub(crate) fn session(id: &str) -> Anchor<'_> {
     }
 }
 
+/// Something that is revoked, or no more, as evidence tells of it.
+fn revocation(action: &'static str, id: &str, after: serde_json::Value) -> Changed {
+    Changed::new(action, id)
+        .of_type(EventType::Revocation)
+        .after(&after)
+}
+
 fn first_in_force(rows: Vec<RevocationRow>, claims: &Claims) -> Option<RevocationRow> {
     let issued = i64::try_from(claims.iat.seconds()).unwrap_or(i64::MAX);
     rows.into_iter()
@@ -265,6 +275,12 @@ impl Sts {
             }
         }
         if !request.dry_run {
+            let recorded = anchors.iter().zip(&named).map(|(anchor, shown)| {
+                let until = cutoff(*anchor, until, now).ok().flatten();
+                let after = json!({"anchor": shown, "issued_until": until, "reason": reason});
+                revocation("revocation.create", &shown.id, after)
+            });
+            change.record_all(&zone.id, recorded.collect()).await?;
             if rekeyed {
                 self.publish(change, &zone.id).await?;
                 self.revocation_news.announce(&zone.id);
@@ -359,6 +375,8 @@ impl Sts {
                 "this is not revoked in the zone",
             ));
         }
+        let withdrawn = revocation("revocation.withdraw", &named.id, json!({"anchor": named}));
+        change.record(&zone.id, withdrawn).await?;
         self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, anchor_type = named.anchor_type, id = named.id, "revocation withdrawn");
         Ok(())
@@ -371,6 +389,11 @@ impl Sts {
         let record = mandate.claims().sid.as_str();
         change
             .revoke_record(&zone.id, record, "by its client", now)
+            .await?;
+        let anchor = json!({"anchor_type": "sid", "id": record});
+        let after = json!({"anchor": anchor, "reason": "by its client"});
+        change
+            .record(&zone.id, revocation("revocation.create", record, after))
             .await?;
         self.publish_revocations(change, &zone.id).await?;
         self.metrics.revoked(1);

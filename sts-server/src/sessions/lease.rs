@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::SessionView;
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
+    ledger::Changed,
     presented::Caller,
     revocations,
     store::{SessionRow, Zone},
@@ -82,6 +84,9 @@ impl Sts {
         change.update_lease(&row).await?;
         let anchor = revocations::session(row.id.as_str());
         change.release(&zone.id, anchor, now).await?;
+        let after = json!({"lease_generation": row.lease_generation});
+        let taken = Changed::session("session.take_lease", &row).after(&after);
+        change.record(&zone.id, taken).await?;
         self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, session = %row.id, generation = row.lease_generation, "lease taken");
         Ok(SessionView::new(row, 0, now))

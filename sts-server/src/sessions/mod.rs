@@ -6,7 +6,7 @@ mod start;
 mod sweep;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub(crate) use self::{
     lease::{Beaten, Heartbeat},
@@ -16,6 +16,7 @@ pub(crate) use self::{
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
+    ledger::Changed,
     presented::Caller,
     revocations,
     store::{Change, Page, PageRequest, SessionFilter, SessionRow, SessionState, Zone},
@@ -81,7 +82,7 @@ pub(crate) struct SessionView {
 }
 
 impl SessionView {
-    fn new(row: SessionRow, child_count: i64, now: Moment) -> Self {
+    pub(crate) fn new(row: SessionRow, child_count: i64, now: Moment) -> Self {
         let state = row.state(now);
         Self {
             id: row.id.to_string(),
@@ -203,6 +204,13 @@ impl Sts {
         change.set_suspended(&row, Some((now, by))).await?;
         let anchor = revocations::session(row.id.as_str());
         change.hold(&zone.id, anchor, "suspended", now).await?;
+        let after = json!({"state": "suspended", "by": by, "sessions_stopped": stopped});
+        change
+            .record(
+                &zone.id,
+                Changed::session("session.suspend", &row).after(&after),
+            )
+            .await?;
         self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, session = %row.id, by, stopped, "session suspended");
         Ok(stopped)
@@ -245,6 +253,13 @@ impl Sts {
             let anchor = revocations::session(row.id.as_str());
             change.release(&zone.id, anchor, now).await?;
         }
+        let resumed = json!({"sessions_resumed": after - before});
+        change
+            .record(
+                &zone.id,
+                Changed::session("session.resume", &row).after(&resumed),
+            )
+            .await?;
         self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, session = %row.id, resumed = after - before, "session resumed");
         Ok(after - before)
@@ -284,6 +299,13 @@ impl Sts {
         let anchor = revocations::session(row.id.as_str());
         change
             .revoke_for_good(&zone.id, anchor, &reason, now)
+            .await?;
+        let after = json!({"state": "terminated", "reason": reason, "sessions_ended": ended});
+        change
+            .record(
+                &zone.id,
+                Changed::session("session.terminate", &row).after(&after),
+            )
             .await?;
         self.publish_revocations(change, &zone.id).await?;
         tracing::info!(zone = %zone.id, session = %row.id, ended, reason, "session terminated");

@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 use super::{SessionView, lease};
 use crate::{
     clock::Moment,
+    delegations::made,
     error::{Code, Error, Result},
+    ledger::Changed,
     presented::Caller,
     receipts::{self, IdempotencyKey, Slot},
     secret::Secret,
@@ -135,9 +137,18 @@ impl Sts {
             .assemble(&mut change, zone, new, subject, parent)
             .await?;
         change.insert_session(&row).await?;
+        let mut recorded = vec![
+            Changed::session("session.start", &row).after(&SessionView::new(
+                row.clone(),
+                0,
+                Moment::now(),
+            )),
+        ];
         if let Some(edge) = &edge {
             change.insert_delegation(edge).await?;
+            recorded.push(made(edge));
         }
+        change.record_all(&zone.id, recorded).await?;
         let id = row.id.to_string();
         let started = Started {
             session: SessionView::new(row, 0, Moment::now()),

@@ -1,12 +1,20 @@
 //! Writes down that sessions are over. They are from the moment their time is up, whether it is
 //! written or not; what depends on the writing is the count of live ones and that lists stay short.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use authority::ids::ZoneId;
+use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::{clock::Moment, error::Result, revocations, sts::Sts};
+use crate::{
+    clock::Moment,
+    error::Result,
+    ledger::Changed,
+    revocations,
+    store::{Change, SessionRow},
+    sts::Sts,
+};
 
 /// How long a service may be without a holder before it ends.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
@@ -59,11 +67,14 @@ impl Sts {
         let due = |end: Option<Moment>| end.is_some_and(|end| end <= now);
         if due(self.store.next_session_end(PATIENCE).await?) {
             let mut change = self.store.begin().await?;
-            let mut ended = change.expire_tasks(now, BATCH).await?;
+            let tasks = change.expire_tasks(now, BATCH).await?;
+            let mut ended = u64::try_from(tasks.len()).unwrap_or_default();
+            record_ends(&mut change, &tasks, "ttl").await?;
             if let Some(service) = change.abandoned_service(now.minus(PATIENCE), now).await? {
                 ended += change
                     .end_subtree(&service, "expired", "lease", now)
                     .await?;
+                record_ends(&mut change, &[service], "lease").await?;
             }
             change.commit().await?;
             tracing::debug!(ended, "sessions ended");
@@ -90,6 +101,10 @@ impl Sts {
             change
                 .hold(&zone, revocations::session(id), "lease lapsed", now)
                 .await?;
+            if let Some(row) = change.session(&zone, id, now).await? {
+                let lapsed = Changed::session("session.lapse", &row);
+                change.record(&zone, lapsed).await?;
+            }
         }
         change.commit().await?;
         for (zone, id) in &lapsed {
@@ -98,4 +113,20 @@ impl Sts {
         }
         Ok(())
     }
+}
+
+/// Writes down that sessions ended by themselves.
+async fn record_ends(change: &mut Change, rows: &[SessionRow], reason: &str) -> Result<()> {
+    let mut by_zone: BTreeMap<&ZoneId, Vec<Changed>> = BTreeMap::new();
+    for row in rows {
+        let after = json!({"state": "expired", "reason": reason});
+        by_zone
+            .entry(&row.zone_id)
+            .or_default()
+            .push(Changed::session("session.expire", row).after(&after));
+    }
+    for (zone, ends) in by_zone {
+        change.record_all(zone, ends).await?;
+    }
+    Ok(())
 }

@@ -33,6 +33,20 @@ pub(crate) struct Application {
 const ONE: &str = "SELECT * FROM applications WHERE id = ? AND zone_id = ? AND archived_at IS NULL";
 
 impl Store {
+    /// The name of an application, archived or not, and since when it is.
+    pub(crate) async fn application_even_archived(
+        &self,
+        zone: &ZoneId,
+        id: &str,
+    ) -> Result<Option<(String, Option<Moment>)>> {
+        let sql = "SELECT name, archived_at FROM applications WHERE zone_id = ? AND id = ?";
+        Ok(sqlx::query_as(sql)
+            .bind(zone.as_str())
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
     /// The application with this id in this zone.
     ///
     /// # Errors

@@ -3,11 +3,12 @@
 
 mod activations;
 mod applications;
+mod authority_records;
 mod bundle;
 mod delegations;
-mod evidence;
 mod gateways;
 mod keys;
+mod ledger;
 mod policies;
 mod policy_inputs;
 mod policy_sets;
@@ -18,24 +19,29 @@ mod sessions;
 mod shadows;
 #[cfg(test)]
 mod tests;
+mod writer;
 mod zones;
 
-use std::{path::Path, str::FromStr, time::Duration};
+use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use sqlx::{
-    Sqlite, SqlitePool,
+    SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+
+use self::writer::{Turn, Writer};
+use crate::sealing::ChainKey;
 
 pub(crate) use self::{
     activations::ActivationRow,
     applications::Application,
+    authority_records::AuthorityRecord,
     bundle::BundleRows,
     delegations::{DelegationRow, End},
-    evidence::{AuditEvent, AuthorityRecord},
     gateways::Gateway,
     keys::KeyRow,
+    ledger::{AuditFilter, CheckpointRow, Cursor, Entry, LedgerHead},
     policies::{Policy, PolicyVersion},
     policy_inputs::{KEPT_INPUTS, PolicyInputRow, RecordedInput},
     policy_sets::{ManifestEntry, PolicySet, PolicySetVersion},
@@ -49,8 +55,10 @@ pub(crate) use self::{
 
 const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a connection, the writer's above all.
+/// Longest wait for a connection that reads.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// SQLite's result code for a disk without room.
+const SQLITE_FULL: &str = "13";
 
 /// Why the store did not do as told.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +69,9 @@ pub enum StoreError {
     /// The wait for a connection was too long.
     #[error("too much waits for the database")]
     Busy,
+    /// There is no room for more.
+    #[error("the disk is full")]
+    Full,
     /// A database that this version does not speak to.
     #[error(
         "the database {0:?} is not supported; this version keeps its data in SQLite (sqlite:PATH)"
@@ -74,6 +85,18 @@ pub enum StoreError {
     Database(sqlx::Error),
 }
 
+impl StoreError {
+    /// The same for another who has to know.
+    fn again(&self) -> Self {
+        match self {
+            Self::Conflict => Self::Conflict,
+            Self::Busy => Self::Busy,
+            Self::Full => Self::Full,
+            other => Self::Database(sqlx::Error::Protocol(other.to_string())),
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if matches!(error, sqlx::Error::PoolTimedOut) {
@@ -81,6 +104,7 @@ impl From<sqlx::Error> for StoreError {
         }
         match error.as_database_error() {
             Some(cause) if cause.is_unique_violation() => Self::Conflict,
+            Some(cause) if cause.code().as_deref() == Some(SQLITE_FULL) => Self::Full,
             _ => Self::Database(error),
         }
     }
@@ -130,7 +154,8 @@ impl PageRequest {
 #[derive(Clone)]
 pub(crate) struct Store {
     readers: SqlitePool,
-    writer: SqlitePool,
+    writer: Writer,
+    chain_key: Arc<ChainKey>,
 }
 
 impl Store {
@@ -138,19 +163,19 @@ impl Store {
     ///
     /// # Errors
     /// Every variant of [`StoreError`] but a conflict.
-    pub(crate) async fn open(url: &str) -> Result<Self> {
+    pub(crate) async fn open(url: &str, chain_key: ChainKey) -> Result<Self> {
         if !url.starts_with("sqlite:") {
             let scheme = url.split(':').next().unwrap_or_default();
             return Err(StoreError::Unsupported(scheme.to_owned()));
         }
-        Self::connect(SqliteConnectOptions::from_str(url)?).await
+        Self::connect(SqliteConnectOptions::from_str(url)?, chain_key).await
     }
 
     /// Opens the database in `file`, which only its owner can read, and brings its schema up to date.
     ///
     /// # Errors
     /// As [`Store::open`].
-    pub(crate) async fn open_file(file: &Path) -> Result<Self> {
+    pub(crate) async fn open_file(file: &Path, chain_key: ChainKey) -> Result<Self> {
         let mut create = std::fs::OpenOptions::new();
         create.create(true).truncate(false).write(true);
         #[cfg(unix)]
@@ -158,10 +183,10 @@ impl Store {
         create
             .open(file)
             .map_err(|error| StoreError::Database(sqlx::Error::Io(error)))?;
-        Self::connect(SqliteConnectOptions::new().filename(file)).await
+        Self::connect(SqliteConnectOptions::new().filename(file), chain_key).await
     }
 
-    async fn connect(options: SqliteConnectOptions) -> Result<Self> {
+    async fn connect(options: SqliteConnectOptions, chain_key: ChainKey) -> Result<Self> {
         // FULL: a commit that was answered is on disk, evidence first of all.
         let options = options
             .create_if_missing(true)
@@ -169,26 +194,29 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(QUEUE_TIMEOUT)
-            .connect_with(options.clone())
-            .await?;
-        sqlx::migrate!().run(&writer).await?;
+        let writer = Writer::new(options.clone()).await?;
+        sqlx::migrate!().run(writer.pool()).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(QUEUE_TIMEOUT)
             .connect_with(options)
             .await?;
-        Ok(Self { readers, writer })
+        Ok(Self {
+            readers,
+            writer,
+            chain_key: Arc::new(chain_key),
+        })
     }
 
     /// Begins a change. Dropped without a commit, it did not happen.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
+    /// [`StoreError::Busy`], [`StoreError::Database`].
     pub(crate) async fn begin(&self) -> Result<Change> {
-        Ok(Change(self.writer.begin_with("BEGIN IMMEDIATE").await?))
+        Ok(Change(
+            self.writer.begin().await?,
+            Arc::clone(&self.chain_key),
+        ))
     }
 
     /// Whether the database answers, to readers and to the writer.
@@ -199,7 +227,7 @@ impl Store {
         sqlx::query("SELECT 1 FROM zones LIMIT 1")
             .execute(&self.readers)
             .await?;
-        self.begin().await?.0.rollback().await?;
+        drop(self.begin().await?);
         Ok(())
     }
 
@@ -210,15 +238,15 @@ impl Store {
     }
 }
 
-/// A change to the database: one transaction.
-pub(crate) struct Change(sqlx::Transaction<'static, Sqlite>);
+/// A change to the database: all of it happens, or nothing.
+pub(crate) struct Change(Turn, Arc<ChainKey>);
 
 impl Change {
     /// Makes the change durable.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
+    /// [`StoreError::Full`], [`StoreError::Database`].
     pub(crate) async fn commit(self) -> Result<()> {
-        Ok(self.0.commit().await?)
+        self.0.commit().await
     }
 }

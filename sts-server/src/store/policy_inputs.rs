@@ -52,8 +52,7 @@ impl Store {
         most: u16,
     ) -> Result<Vec<RecordedInput>> {
         let sql = "SELECT request_id, occurred_at, resource, verdict, input FROM policy_inputs
-                   JOIN audit_events ON audit_events.id = event_id
-                   WHERE policy_inputs.zone_id = ? ORDER BY policy_inputs.id DESC LIMIT ?";
+                   WHERE zone_id = ? ORDER BY id DESC LIMIT ?";
         Ok(sqlx::query_as(sql)
             .bind(zone.as_str())
             .bind(i64::from(most))
@@ -63,18 +62,21 @@ impl Store {
 }
 
 impl Change {
-    /// A new input of the exchange whose audit event is `event`.
+    /// A new input of the exchange in this request.
     pub(crate) async fn insert_policy_input(
         &mut self,
         zone: &ZoneId,
-        event: &str,
+        request_id: &str,
+        now: Moment,
         row: &PolicyInputRow,
     ) -> Result<()> {
-        let sql = "INSERT INTO policy_inputs (zone_id, event_id, resource, verdict, input)
-                   VALUES (?, ?, ?, ?, ?) RETURNING id";
+        let sql =
+            "INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
+                   VALUES (?, ?, ?, ?, ?, ?) RETURNING id";
         let id: i64 = sqlx::query_scalar(sql)
             .bind(zone.as_str())
-            .bind(event)
+            .bind(request_id)
+            .bind(now)
             .bind(&row.resource)
             .bind(sqlx::types::Json(&row.verdict))
             .bind(sqlx::types::Json(&row.input))

@@ -496,15 +496,23 @@ impl Change {
     }
 
     /// Writes down of up to `most` tasks that their time is over.
-    pub(crate) async fn expire_tasks(&mut self, now: Moment, most: u32) -> Result<u64> {
-        let sql = "UPDATE sessions SET ended_at = expires_at, ended_as = 'expired', end_reason = 'ttl'
-                   WHERE id IN (SELECT id FROM sessions WHERE ended_at IS NULL AND expires_at <= ? LIMIT ?)";
-        let done = sqlx::query(sql)
-            .bind(now)
-            .bind(most)
+    pub(crate) async fn expire_tasks(&mut self, now: Moment, most: u32) -> Result<Vec<SessionRow>> {
+        let mut query = select(now);
+        query
+            .push("s.ended_at IS NULL AND s.expires_at <= ")
+            .push_bind(now)
+            .push(" LIMIT ")
+            .push_bind(most);
+        let due: Vec<SessionRow> = query.build_query_as().fetch_all(&mut *self.0).await?;
+        let ids: Vec<&str> = due.iter().map(|row| row.id.as_str()).collect();
+        let sql =
+            "UPDATE sessions SET ended_at = expires_at, ended_as = 'expired', end_reason = 'ttl'
+                   WHERE id IN (SELECT value FROM json_each(?))";
+        sqlx::query(sql)
+            .bind(sqlx::types::Json(ids))
             .execute(&mut *self.0)
             .await?;
-        Ok(done.rows_affected())
+        Ok(due)
     }
 
     /// A service that has been without a holder since before `since`.

@@ -9,7 +9,11 @@ use authority::{
 use sqlx::Executor;
 
 use super::*;
-use crate::{clock::Moment, entropy};
+use crate::{clock::Moment, entropy, sealing::Kek};
+
+fn chain_key(dir: &Path) -> ChainKey {
+    Kek::of_data_dir(dir).unwrap().chain_key()
+}
 
 fn zone(now: Moment) -> Zone {
     Zone {
@@ -26,7 +30,9 @@ fn zone(now: Moment) -> Zone {
 #[tokio::test]
 async fn versions_of_policies_cannot_be_changed_or_deleted() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_file(&dir.path().join("test.db")).await.unwrap();
+    let store = Store::open_file(&dir.path().join("test.db"), chain_key(dir.path()))
+        .await
+        .unwrap();
     let now = Moment::now();
     let zone = zone(now);
     let policy = Policy {
@@ -88,7 +94,13 @@ async fn versions_of_policies_cannot_be_changed_or_deleted() {
         "UPDATE policy_set_versions SET version = 2",
         "DELETE FROM policy_set_versions",
     ] {
-        let told = store.writer.execute(sql).await.unwrap_err().to_string();
+        let told = store
+            .writer
+            .pool()
+            .execute(sql)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(told.contains("never"), "{sql}: {told}");
     }
     // What was compiled from it is made anew after an upgrade.
@@ -104,7 +116,9 @@ async fn versions_of_policies_cannot_be_changed_or_deleted() {
 #[tokio::test]
 async fn what_has_expired_is_forgotten_and_who_missed_a_withdrawal_gets_everything() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_file(&dir.path().join("test.db")).await.unwrap();
+    let store = Store::open_file(&dir.path().join("test.db"), chain_key(dir.path()))
+        .await
+        .unwrap();
     let now = Moment::now();
     let zone = zone(now);
     let later = |seconds: u64| now.plus(Duration::from_secs(seconds));

@@ -362,8 +362,10 @@ async fn every_outcome_is_on_record() {
         String,
     );
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT decision, reason, evaluation_status, client_id, sid, manifest_sha256, request_id
-         FROM audit_events WHERE zone_id = ? ORDER BY id",
+        "SELECT event ->> 'decision', event ->> 'reason', event ->> 'evaluation_status',
+           event ->> 'client_id', event ->> 'sid', event ->> 'manifest_sha', event ->> 'request_id'
+         FROM audit_entries WHERE event ->> 'zone_id' = ? AND event ->> 'event_type' = 'token_exchange'
+         ORDER BY entry",
     )
     .bind(&zone)
     .fetch_all(&database)

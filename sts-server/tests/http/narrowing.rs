@@ -397,9 +397,10 @@ async fn a_mint_that_races_a_revocation_came_before_it_or_is_none() {
     world.stop();
     let url = format!("sqlite:{}", world.dir.path().join("caracal.db").display());
     let database = sqlx::SqlitePool::connect(&url).await.unwrap();
-    let sql = "SELECT count(*), sum(occurred_at <= revoked_at) FROM audit_events
-               JOIN delegations ON delegations.id = delegation_path ->> '$[0]'
-               WHERE decision = 'allow' AND audit_events.zone_id = ?";
+    let sql = "SELECT count(*), sum(julianday(event ->> 'occurred_at') <= revoked_at / 86400000.0 + 2440587.5)
+               FROM audit_entries JOIN delegations ON delegations.id = event -> 'delegation_path' ->> 0
+               WHERE event ->> 'decision' = 'allow' AND event ->> 'event_type' = 'token_exchange'
+               AND event ->> 'zone_id' = ?";
     let (events, before): (i64, i64) = sqlx::query_as(sql)
         .bind(&zone_id)
         .fetch_one(&database)

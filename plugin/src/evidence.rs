@@ -1,0 +1,382 @@
+//! What a worker decided and the STS does not know yet: held in bounded memory, given out in batches, and
+//! forgotten only when the STS has it on disk. No host here: whoever uses this sends the batches.
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, rc::Rc, time::Duration};
+
+use authority::{
+    audit::{Event, EventType, OccurredAt},
+    decision::{Account, Decided},
+    ids::ZoneId,
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::sync::{Backoff, Millis, millis};
+
+/// Most events in one batch.
+const MOST_TOGETHER: usize = 500;
+/// Largest batch, in bytes: the STS takes a mebibyte.
+const MOST_BYTES: usize = 768 * 1024;
+
+/// What is done with a decision for whose evidence there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOverflow {
+    /// The request is refused.
+    #[default]
+    Deny,
+    /// The decision stands, and a gap tells of it.
+    Drop,
+}
+
+/// Of a resource, only one in so many requests that are let pass has an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// Its identifier.
+    pub resource: String,
+    /// One in so many.
+    pub one_in: u64,
+}
+
+/// How evidence is kept.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// Events that a worker holds.
+    pub buffer_events: usize,
+    /// How long the first of a batch waits for more.
+    pub flush: Duration,
+    /// What happens when there is no more room.
+    pub on_overflow: OnOverflow,
+    /// Where not every request that is let pass has an event.
+    pub sampling: Vec<Sampling>,
+    /// Whether the event is left in Envoy's filter state for access logs.
+    pub filter_state: bool,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            buffer_events: 10_000,
+            flush: Duration::from_millis(200),
+            on_overflow: OnOverflow::Deny,
+            sampling: Vec::new(),
+            filter_state: false,
+        }
+    }
+}
+
+/// There is no room for evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// Requests of which there is no event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gap {
+    requests: u64,
+    since: OccurredAt,
+    until: OccurredAt,
+}
+
+/// The evidence of a worker.
+#[derive(Debug)]
+pub struct Evidence {
+    settings: Audit,
+    ids: Ids,
+    held: VecDeque<(Rc<Account>, Decided)>,
+    /// How many of them are of requests without a good mandate: strangers may fill half of the room.
+    strangers: usize,
+    sampled: Vec<u64>,
+    /// Since the last gap that was told of.
+    gap: Option<Gap>,
+    /// The gap that is being told of, with its id, until the STS has it.
+    told: Option<(String, Gap)>,
+    under_way: Option<UnderWay>,
+    /// How many events go into one batch: fewer after one that the STS did not take.
+    together: usize,
+    due: Option<Millis>,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    call: u32,
+    events: usize,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Events that the STS has.
+    pub sent: u64,
+    /// Events that it will never take.
+    pub refused: u64,
+}
+
+impl Evidence {
+    /// None yet. `seed` is what tells this worker from every other, before and after it.
+    pub fn new(settings: Audit, seed: &[u8]) -> Self {
+        let sampled = vec![0; settings.sampling.len()];
+        Self {
+            settings,
+            ids: Ids::new(seed),
+            held: VecDeque::new(),
+            strangers: 0,
+            sampled,
+            gap: None,
+            told: None,
+            under_way: None,
+            together: MOST_TOGETHER,
+            due: None,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Whether a request may be decided on, as far as evidence of it is concerned.
+    pub fn has_room(&self) -> bool {
+        self.settings.on_overflow == OnOverflow::Drop
+            || self.held.len() < self.settings.buffer_events
+    }
+
+    /// Takes down a decision, which took from `started` to `now` in nanoseconds since the Unix epoch.
+    /// What was taken down, unless it is one of many that another stands for.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: the request is to be refused.
+    pub fn add(
+        &mut self,
+        account: Rc<Account>,
+        reason: Option<&str>,
+        cut: bool,
+        (started, now): (u64, u64),
+    ) -> Result<Option<Decided>, NoRoom> {
+        let at = OccurredAt(now / 1_000);
+        let mut stands_for = None;
+        if reason.is_none()
+            && let Some(rate) = self.sample(&account)
+        {
+            match rate {
+                Rate::Skipped => return Ok(None),
+                Rate::StandsFor(requests) => stands_for = Some(requests),
+            }
+        }
+        let is_stranger = account.mandate.is_none();
+        let room = self.settings.buffer_events;
+        if self.held.len() >= room || (is_stranger && self.strangers >= room.div_ceil(2)) {
+            self.miss(at);
+            return match self.settings.on_overflow {
+                OnOverflow::Deny => Err(NoRoom),
+                OnOverflow::Drop => Ok(None),
+            };
+        }
+        let decided = Decided {
+            id: self.ids.next(at),
+            at,
+            reason: reason.map(str::to_owned),
+            latency_us: now.saturating_sub(started) / 1_000,
+            stands_for,
+            cut,
+        };
+        self.strangers += usize::from(is_stranger);
+        self.held.push_back((account, decided.clone()));
+        Ok(Some(decided))
+    }
+
+    /// One more request of which there is no event.
+    pub fn miss(&mut self, at: OccurredAt) {
+        let gap = self.gap.get_or_insert(Gap {
+            requests: 0,
+            since: at,
+            until: at,
+        });
+        gap.requests += 1;
+        gap.until = gap.until.max(at);
+    }
+
+    fn sample(&mut self, account: &Account) -> Option<Rate> {
+        let resource = account.resource.as_deref()?;
+        let place = self
+            .settings
+            .sampling
+            .iter()
+            .position(|sampling| sampling.resource == resource)?;
+        let (sampling, count) = (
+            self.settings.sampling.get(place)?,
+            self.sampled.get_mut(place)?,
+        );
+        *count += 1;
+        Some(if (*count - 1).is_multiple_of(sampling.one_in) {
+            Rate::StandsFor(sampling.one_in)
+        } else {
+            Rate::Skipped
+        })
+    }
+
+    /// How many events the STS does not have yet.
+    pub fn backlog(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The next batch, when it is time for one: a body for the STS, and how many events it has.
+    pub fn batch(&mut self, zone: &ZoneId, now: Millis) -> Option<(Vec<u8>, usize)> {
+        if self.under_way.is_some() || !self.backoff.is_due(now) {
+            return None;
+        }
+        if self.held.is_empty() && self.gap.is_none() && self.told.is_none() {
+            self.due = None;
+            return None;
+        }
+        let flush = millis(self.settings.flush);
+        let due = *self.due.get_or_insert(now.saturating_add(flush));
+        // A clock that went back must not silence the worker.
+        let waits = now < due && due - now <= flush;
+        if waits && self.held.len() < self.together {
+            return None;
+        }
+        if self.told.is_none() {
+            self.told = self.gap.take().map(|gap| (self.ids.next(gap.until), gap));
+        }
+        let mut body = String::from("{\"events\":[");
+        let mut push = |event: &Event| {
+            if let Ok(text) = serde_json::to_string(event) {
+                if !body.ends_with('[') {
+                    body.push(',');
+                }
+                body.push_str(&text);
+            }
+            body.len() >= MOST_BYTES
+        };
+        let mut events = 0;
+        for (account, decided) in self.held.iter().take(self.together) {
+            events += 1;
+            if push(&account.event(zone, decided)) {
+                break;
+            }
+        }
+        if let Some((id, gap)) = &self.told {
+            push(&gap.event(id, zone, self.settings.on_overflow));
+        }
+        body.push_str("]}");
+        Some((body.into_bytes(), events))
+    }
+
+    /// A batch of so many events was sent, and its answer comes under this number.
+    pub fn sent(&mut self, call: u32, events: usize) {
+        self.under_way = Some(UnderWay { call, events });
+    }
+
+    /// A batch could not be sent.
+    pub fn unsent(&mut self, now: Millis) {
+        self.backoff.failed(now);
+    }
+
+    /// Takes the answer to a batch; `None` if `call` is not one's.
+    pub fn answered(&mut self, call: u32, status: u16, now: Millis) -> Option<Settled> {
+        let under_way = self.under_way.take_if(|own| own.call == call)?;
+        self.due = None;
+        match status {
+            200..300 => {
+                self.backoff.succeeded();
+                self.forget(under_way.events);
+                self.told = None;
+                self.together = MOST_TOGETHER;
+                Some(Settled {
+                    sent: under_way.events.try_into().unwrap_or(u64::MAX),
+                    refused: 0,
+                })
+            }
+            // One of them is at fault: fewer at once find out which, and that one alone is lost.
+            400 | 409 | 413 | 422 if under_way.events > 1 => {
+                self.together = under_way.events.div_ceil(2);
+                Some(Settled::default())
+            }
+            400 | 409 | 413 | 422 => {
+                if let Some((_, decided)) = self.held.front() {
+                    let at = decided.at;
+                    self.miss(at);
+                }
+                self.forget(under_way.events);
+                self.told = None;
+                Some(Settled {
+                    sent: 0,
+                    refused: 1,
+                })
+            }
+            _ => {
+                self.backoff.failed(now);
+                Some(Settled::default())
+            }
+        }
+    }
+
+    fn forget(&mut self, events: usize) {
+        for (account, _) in self.held.drain(..events.min(self.held.len())) {
+            self.strangers -= usize::from(account.mandate.is_none());
+        }
+    }
+}
+
+enum Rate {
+    Skipped,
+    StandsFor(u64),
+}
+
+impl Gap {
+    fn event(&self, id: &str, zone: &ZoneId, on_overflow: OnOverflow) -> Event {
+        let mut event = Event::new(
+            id.to_owned(),
+            zone.clone(),
+            EventType::AuditGap,
+            id.to_owned(),
+            self.until,
+        );
+        let answered = match on_overflow {
+            OnOverflow::Deny => "audit_unavailable",
+            OnOverflow::Drop => "as_decided",
+        };
+        let told = json!({
+            "requests": self.requests,
+            "since": self.since,
+            "until": self.until,
+            "answered": answered,
+        });
+        event.metadata_json = told.as_object().cloned();
+        event
+    }
+}
+
+/// Makes UUIDv7s (RFC 9562 section 5.7) in a place without randomness: what else would be random comes of
+/// a seed that no other worker has, and of a count.
+#[derive(Debug)]
+struct Ids {
+    seed: [u8; 32],
+    count: u64,
+}
+
+impl Ids {
+    fn new(seed: &[u8]) -> Self {
+        Self {
+            seed: Sha256::digest(seed).into(),
+            count: 0,
+        }
+    }
+
+    fn next(&mut self, at: OccurredAt) -> String {
+        self.count += 1;
+        let mut hasher = Sha256::new();
+        hasher.update(self.seed);
+        hasher.update(self.count.to_le_bytes());
+        let [a, b, c, d, e, f, g, h, i, j, ..] = <[u8; 32]>::from(hasher.finalize());
+        let millis = at.0 / 1_000 % (1 << 48);
+        let version_and_a = 0x7000 | (u16::from_be_bytes([a, b]) & 0x0fff);
+        let variant_and_b = 0x8000 | (u16::from_be_bytes([c, d]) & 0x3fff);
+        let rest = u64::from_be_bytes([0, 0, e, f, g, h, i, j]);
+        format!(
+            "{:08x}-{:04x}-{version_and_a:04x}-{variant_and_b:04x}-{rest:012x}",
+            millis >> 16,
+            millis & 0xffff
+        )
+    }
+}

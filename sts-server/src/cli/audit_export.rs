@@ -1,0 +1,223 @@
+//! `caracal audit export`: the ledger in a file, resumed where it was broken off.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use authority::audit::Line;
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    Context, ZoneArg,
+    client::{encoded, path},
+    error::CliError,
+    output::Field,
+};
+
+/// How often the progress is shown.
+const SHOWN_EVERY: Duration = Duration::from_millis(200);
+const BAR_CHARACTERS: u64 = 30;
+
+const FIELDS: [Field; 3] = [
+    ("export", "file"),
+    ("events", "events"),
+    ("resumed after event", "resumed_after"),
+];
+
+#[derive(Args, Debug)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    zone: ZoneArg,
+    /// The file to write; an export in it that was broken off is continued
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
+    /// Also write the zone's public keys, which verification needs
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Only events written since then, from the checkpoint before on
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only events written before
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// How far a file has come.
+struct Begun {
+    first: u64,
+    after: u64,
+    /// Where its whole lines end.
+    bytes: u64,
+}
+
+pub(super) fn run(arguments: &ExportArgs, context: &Context<'_>) -> Result<(), CliError> {
+    let client = context.admin()?;
+    let zone = context.zone(&arguments.zone)?;
+    let failed = |error| CliError::file(&arguments.to, error);
+    let begun = begun(&arguments.to)?;
+    let mut query = vec![];
+    if let Some(until) = &arguments.until {
+        query.push(format!("until={}", encoded(until)));
+    }
+    match (&begun, &arguments.since) {
+        (Some(begun), _) => query.push(format!("first={}&after={}", begun.first, begun.after)),
+        (None, Some(since)) => query.push(format!("since={}", encoded(since))),
+        (None, None) => {}
+    }
+    let address = path(&["v1", "zones", &zone, "audit", "export"]);
+    let stream = client.stream(&format!("{address}?{}", query.join("&")))?;
+    let total = stream
+        .header("caracal-export-events")
+        .and_then(|events| events.parse().ok())
+        .unwrap_or(0);
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&arguments.to)
+        .map_err(failed)?;
+    let from = begun.as_ref().map_or(0, |begun| begun.bytes);
+    file.set_len(from).map_err(failed)?;
+    file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let mut progress = Progress::new(total);
+    let mut file = BufWriter::new(file);
+    let mut lines = BufReader::new(stream.body);
+    let mut line = Vec::new();
+    let mut ended = false;
+    loop {
+        line.clear();
+        let read = lines.read_until(b'\n', &mut line);
+        let broken = |problem: String| CliError::Unreachable {
+            url: client.url().to_owned(),
+            problem: format!("{problem}; the same command goes on from here"),
+        };
+        match read {
+            Ok(0) if ended => break,
+            Ok(0) => {
+                file.flush().map_err(failed)?;
+                return Err(broken("the export broke off".to_owned()));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                file.flush().map_err(failed)?;
+                return Err(broken(error.to_string()));
+            }
+        }
+        ended = line.starts_with(br#"{"line":"end""#);
+        if line.starts_with(br#"{"line":"event""#) {
+            progress.step();
+        }
+        file.write_all(&line).map_err(failed)?;
+    }
+    file.flush().map_err(failed)?;
+    file.get_ref().sync_all().map_err(failed)?;
+    progress.end();
+    if let Some(keys) = &arguments.keys {
+        let found = client.get(&path(&["v1", "zones", &zone, "audit", "keys"]))?;
+        std::fs::write(keys, format!("{found}\n")).map_err(|error| CliError::file(keys, error))?;
+    }
+    let shown = json!({
+        "file": arguments.to.display().to_string(),
+        "events": progress.done,
+        "resumed_after": begun.map(|begun| begun.after),
+    });
+    context.output.record(&shown, &FIELDS)
+}
+
+/// What is in the file already: the whole lines of an export that has no end.
+fn begun(path: &Path) -> Result<Option<Begun>, CliError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(CliError::file(path, error)),
+    };
+    let other = |problem: &str| {
+        CliError::usage(format!("{}: {problem}; name another file", path.display()))
+    };
+    let mut lines = BufReader::new(file);
+    let mut begun: Option<Begun> = None;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = lines
+            .by_ref()
+            .read_until(b'\n', &mut line)
+            .map_err(|error| CliError::file(path, error))?;
+        if read == 0 || !line.ends_with(b"\n") {
+            return Ok(begun);
+        }
+        let parsed = serde_json::from_slice(&line);
+        match (&mut begun, parsed) {
+            (None, Ok(Line::Header(header))) => {
+                begun = Some(Begun {
+                    first: header.first_seq,
+                    after: header.first_seq - 1,
+                    bytes: 0,
+                });
+            }
+            (Some(begun), Ok(Line::Event(event))) => begun.after = event.seq,
+            (Some(_), Ok(Line::Checkpoint(_))) => {}
+            (Some(_), Ok(Line::End(_))) => {
+                return Err(other("holds a whole export already"));
+            }
+            _ => return Err(other("holds something else than an export")),
+        }
+        if let Some(begun) = &mut begun {
+            begun.bytes += u64::try_from(read).unwrap_or_default();
+        }
+    }
+}
+
+/// A bar on a terminal, and nothing elsewhere.
+struct Progress {
+    total: u64,
+    done: u64,
+    shown: Option<Instant>,
+    is_terminal: bool,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        Self {
+            total,
+            done: 0,
+            shown: None,
+            is_terminal: std::io::stderr().is_terminal(),
+        }
+    }
+
+    fn step(&mut self) {
+        self.done += 1;
+        if self.is_terminal && self.shown.is_none_or(|shown| shown.elapsed() > SHOWN_EVERY) {
+            self.show();
+        }
+    }
+
+    fn show(&mut self) {
+        let filled = (self.done * BAR_CHARACTERS)
+            .checked_div(self.total)
+            .unwrap_or(BAR_CHARACTERS);
+        let bar: String = (0..BAR_CHARACTERS)
+            .map(|place| if place < filled { '#' } else { '.' })
+            .collect();
+        // A bar that cannot be drawn is no reason to stop.
+        let _ = write!(
+            std::io::stderr().lock(),
+            "\r  [{bar}] {} of {} events",
+            self.done,
+            self.total
+        );
+        self.shown = Some(Instant::now());
+    }
+
+    fn end(&mut self) {
+        if self.is_terminal {
+            self.show();
+            let _ = writeln!(std::io::stderr().lock());
+        }
+    }
+}

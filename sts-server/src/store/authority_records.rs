@@ -1,0 +1,110 @@
+//! Authority records, one for every mandate. They are only ever added.
+
+use authority::ids::{ApplicationId, AuthorityRecordId, ZoneId};
+use sqlx::FromRow;
+
+use super::{Application, Change, Result, Store, Zone};
+use crate::clock::Moment;
+
+/// The record of a mint.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct AuthorityRecord {
+    /// `sid`.
+    #[sqlx(try_from = "String")]
+    pub(crate) id: AuthorityRecordId,
+    /// `root_sid`.
+    #[sqlx(try_from = "String")]
+    pub(crate) root_id: AuthorityRecordId,
+    /// The record of the mandate that was presented.
+    pub(crate) parent_id: Option<String>,
+    /// Zone.
+    #[sqlx(try_from = "String")]
+    pub(crate) zone_id: ZoneId,
+    /// To whom.
+    #[sqlx(try_from = "String")]
+    pub(crate) application_id: ApplicationId,
+    /// `sub`.
+    pub(crate) subject: String,
+    /// `jti`.
+    pub(crate) jti: String,
+    /// `use`.
+    pub(crate) mandate_use: String,
+    /// `scope`.
+    pub(crate) scope: String,
+    /// `target`.
+    #[sqlx(json)]
+    pub(crate) targets: Vec<String>,
+    /// `iat`.
+    pub(crate) issued_at: Moment,
+    /// `exp`.
+    pub(crate) expires_at: Moment,
+    /// `agent_session_id`.
+    pub(crate) agent_session_id: Option<String>,
+    /// `delegation_edge_id`.
+    pub(crate) delegation_edge_id: Option<String>,
+}
+
+impl Store {
+    /// The record of a mandate of this zone.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`](super::StoreError::Database), here and below.
+    pub(crate) async fn authority_record(
+        &self,
+        zone: &ZoneId,
+        id: &str,
+    ) -> Result<Option<AuthorityRecord>> {
+        let sql = "SELECT * FROM authority_records WHERE id = ? AND zone_id = ?";
+        Ok(sqlx::query_as(sql)
+            .bind(id)
+            .bind(zone.as_str())
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+}
+
+impl Change {
+    /// Whether what an exchange was decided on still stands: the application is live with the same
+    /// secret, and its zone with the same policy.
+    pub(crate) async fn still_stands(
+        &mut self,
+        zone: &Zone,
+        application: &Application,
+    ) -> Result<bool> {
+        let sql = "SELECT count(*) FROM applications JOIN zones ON zones.id = zone_id
+                   WHERE applications.id = ? AND secret_hash = ? AND applications.archived_at IS NULL
+                   AND zones.archived_at IS NULL AND active_policy_set_version_id IS ?";
+        let found: i64 = sqlx::query_scalar(sql)
+            .bind(application.id.as_str())
+            .bind(&application.secret_hash)
+            .bind(&zone.active_policy_set_version_id)
+            .fetch_one(&mut *self.0)
+            .await?;
+        Ok(found > 0)
+    }
+
+    /// A new record.
+    pub(crate) async fn insert_authority_record(&mut self, row: &AuthorityRecord) -> Result<()> {
+        let sql = "INSERT INTO authority_records (id, root_id, parent_id, zone_id, application_id, subject,
+                   jti, mandate_use, scope, targets, issued_at, expires_at, agent_session_id,
+                   delegation_edge_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        sqlx::query(sql)
+            .bind(row.id.as_str())
+            .bind(row.root_id.as_str())
+            .bind(&row.parent_id)
+            .bind(row.zone_id.as_str())
+            .bind(row.application_id.as_str())
+            .bind(&row.subject)
+            .bind(&row.jti)
+            .bind(&row.mandate_use)
+            .bind(&row.scope)
+            .bind(sqlx::types::Json(&row.targets))
+            .bind(row.issued_at)
+            .bind(row.expires_at)
+            .bind(&row.agent_session_id)
+            .bind(&row.delegation_edge_id)
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,457 @@
+//! The ledger's rows: events in their chain, by what they are found, and checkpoints.
+
+mod query;
+mod terms;
+
+use authority::{
+    audit::{Event, Hash, OccurredAt, SignedCheckpoint, link},
+    ids::ZoneId,
+    jwks::Jwk,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+pub(crate) use self::query::{AuditFilter, Cursor};
+use super::{Change, Result, Store, StoreError};
+use crate::{clock, sealing::ChainKey};
+
+/// Events of one ledger; the number of the ledger stands above these bits.
+const SEQ_BITS: u32 = 40;
+const MAX_SEQ: i64 = (1 << SEQ_BITS) - 1;
+
+/// Where a ledger stands.
+#[derive(Clone, Debug)]
+pub(crate) struct LedgerHead {
+    /// Whose.
+    pub(crate) zone_id: ZoneId,
+    number: i64,
+    /// Of the last event.
+    pub(crate) seq: u64,
+    /// Of the last event.
+    pub(crate) hash: Hash,
+    /// Events up to this one are gone.
+    pub(crate) pruned: u64,
+    /// When the last event was written: no later one says an earlier time, whatever the clock says.
+    recorded_at: OccurredAt,
+}
+
+/// An event as it stands in the ledger.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Its number.
+    pub(crate) seq: u64,
+    /// Its hash.
+    pub(crate) hash: Hash,
+    mac: Vec<u8>,
+    /// When it was written.
+    pub(crate) recorded_at: OccurredAt,
+    /// The event in canonical form.
+    pub(crate) event: String,
+}
+
+/// A checkpoint as it stands in the ledger.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CheckpointRow {
+    /// Whether a segment ends here.
+    pub(crate) seals: bool,
+    /// The checkpoint and its signature.
+    #[serde(flatten)]
+    pub(crate) signed: SignedCheckpoint,
+}
+
+type HeadRow = (String, i64, i64, Vec<u8>, i64, i64);
+type EntryRow = (i64, Vec<u8>, Vec<u8>, i64, String);
+
+const HEADS: &str = "SELECT zone_id, number, seq, hash, pruned, recorded_at FROM ledgers";
+const HEAD: &str =
+    "SELECT zone_id, number, seq, hash, pruned, recorded_at FROM ledgers WHERE zone_id = ?";
+
+fn head((zone, number, seq, hash, pruned, recorded_at): HeadRow) -> Result<LedgerHead> {
+    Ok(LedgerHead {
+        zone_id: zone.into(),
+        number,
+        seq: unsigned(seq),
+        hash: Hash(hash.try_into().map_err(|_| damaged("a hash"))?),
+        pruned: unsigned(pruned),
+        recorded_at: OccurredAt(unsigned(recorded_at)),
+    })
+}
+
+fn entry((entry, hash, mac, recorded_at, event): EntryRow) -> Result<Entry> {
+    Ok(Entry {
+        seq: unsigned(entry & MAX_SEQ),
+        hash: Hash(hash.try_into().map_err(|_| damaged("a hash"))?),
+        mac,
+        recorded_at: OccurredAt(unsigned(recorded_at)),
+        event,
+    })
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Database(sqlx::Error::Decode(
+        format!("{what} in the ledger is damaged").into(),
+    ))
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl LedgerHead {
+    /// The row of the event number `seq`.
+    fn place(&self, seq: u64) -> i64 {
+        (self.number << SEQ_BITS) | signed(seq).min(MAX_SEQ)
+    }
+}
+
+impl Entry {
+    /// Whether the entry is what follows `previous` in the ledger of `zone`, and was written by a server
+    /// that held the key.
+    pub(crate) fn follows(
+        &self,
+        zone: &ZoneId,
+        previous: &Hash,
+        key: &ChainKey,
+    ) -> std::result::Result<(), &'static str> {
+        if link(zone, self.seq, previous, &self.event) != self.hash {
+            return Err("the event, or its place, is not the one that its hash was made of");
+        }
+        if !key.verifies(&self.hash.0, &self.mac) {
+            return Err("its MAC is not this server's");
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// The key of the ledger's MACs.
+    pub(crate) fn chain_key(&self) -> &ChainKey {
+        &self.chain_key
+    }
+
+    /// Where the ledger of a zone stands.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], here and below.
+    pub(crate) async fn ledger(&self, zone: &ZoneId) -> Result<LedgerHead> {
+        let row = sqlx::query_as(HEAD)
+            .bind(zone.as_str())
+            .fetch_one(&self.readers)
+            .await?;
+        head(row)
+    }
+
+    /// Where all ledgers stand.
+    pub(crate) async fn ledgers(&self) -> Result<Vec<LedgerHead>> {
+        let rows: Vec<HeadRow> = sqlx::query_as(HEADS).fetch_all(&self.readers).await?;
+        rows.into_iter().map(head).collect()
+    }
+
+    /// Where all ledgers stand that have moved since their last checkpoint.
+    pub(crate) async fn ledgers_without_checkpoint(&self) -> Result<Vec<LedgerHead>> {
+        let sql = "SELECT zone_id, number, seq, hash, pruned, recorded_at FROM ledgers
+                   WHERE seq > (SELECT coalesce(max(c.seq), 0) FROM audit_checkpoints AS c
+                                WHERE c.ledger = number)";
+        let rows: Vec<HeadRow> = sqlx::query_as(sql).fetch_all(&self.readers).await?;
+        rows.into_iter().map(head).collect()
+    }
+
+    /// Up to `most` entries of a ledger after the event number `after`, in order.
+    pub(crate) async fn entries_after(
+        &self,
+        ledger: &LedgerHead,
+        after: u64,
+        most: u32,
+    ) -> Result<Vec<Entry>> {
+        let sql = "SELECT entry, hash, mac, recorded_at, event FROM audit_entries
+                   WHERE entry > ? AND entry <= ? ORDER BY entry LIMIT ?";
+        let rows: Vec<EntryRow> = sqlx::query_as(sql)
+            .bind(ledger.place(after))
+            .bind(ledger.place(u64::MAX))
+            .bind(most)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter().map(entry).collect()
+    }
+
+    /// The number of the last event that was written before `time`, among those that are there; the
+    /// number before the first if there is none. Events are written in the order of their numbers.
+    pub(crate) async fn last_recorded_before(
+        &self,
+        ledger: &LedgerHead,
+        time: OccurredAt,
+    ) -> Result<u64> {
+        let sql = "SELECT recorded_at FROM audit_entries WHERE entry = ?";
+        let (mut before, mut after) = (ledger.pruned, ledger.seq + 1);
+        while before + 1 < after {
+            let middle = before + (after - before) / 2;
+            let at: Option<i64> = sqlx::query_scalar(sql)
+                .bind(ledger.place(middle))
+                .fetch_optional(&self.readers)
+                .await?;
+            if at.is_some_and(|at| unsigned(at) < time.0) {
+                before = middle;
+            } else {
+                after = middle;
+            }
+        }
+        Ok(before)
+    }
+
+    /// The last checkpoint of a ledger at or before the event number `seq`.
+    pub(crate) async fn checkpoint_before(
+        &self,
+        ledger: &LedgerHead,
+        seq: u64,
+    ) -> Result<Option<CheckpointRow>> {
+        let sql = "SELECT seals, signed FROM audit_checkpoints WHERE ledger = ? AND seq <= ?
+                   ORDER BY seq DESC LIMIT 1";
+        let row: Option<(bool, sqlx::types::Json<SignedCheckpoint>)> = sqlx::query_as(sql)
+            .bind(ledger.number)
+            .bind(signed(seq))
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(|(seals, signed)| CheckpointRow {
+            seals,
+            signed: signed.0,
+        }))
+    }
+
+    /// The checkpoints of a ledger in a range of events, in order.
+    pub(crate) async fn checkpoints_between(
+        &self,
+        ledger: &LedgerHead,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<SignedCheckpoint>> {
+        let sql = "SELECT signed FROM audit_checkpoints WHERE ledger = ? AND seq BETWEEN ? AND ?
+                   ORDER BY seq";
+        let rows: Vec<sqlx::types::Json<SignedCheckpoint>> = sqlx::query_scalar(sql)
+            .bind(ledger.number)
+            .bind(signed(first))
+            .bind(signed(last))
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    /// The last sealed checkpoint of a ledger: its event, and when it was sealed.
+    pub(crate) async fn last_seal(&self, ledger: &LedgerHead) -> Result<Option<(u64, OccurredAt)>> {
+        let sql = "SELECT seq, at FROM audit_checkpoints WHERE ledger = ? AND seals = 1
+                   ORDER BY seq DESC LIMIT 1";
+        let row: Option<(i64, i64)> = sqlx::query_as(sql)
+            .bind(ledger.number)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(|(seq, at)| (unsigned(seq), OccurredAt(unsigned(at)))))
+    }
+
+    /// The ledgers of which segments were sealed before `before` and are still there, and up to which
+    /// event.
+    pub(crate) async fn segments_sealed_before(
+        &self,
+        before: OccurredAt,
+    ) -> Result<Vec<(LedgerHead, u64)>> {
+        let sql = "SELECT zone_id, number, seq, hash, pruned, recorded_at, sealed FROM (
+                     SELECT l.*, (SELECT max(c.seq) FROM audit_checkpoints AS c
+                       WHERE c.ledger = number AND c.seals = 1 AND c.at < ?) AS sealed FROM ledgers AS l)
+                   WHERE sealed > pruned OR EXISTS (SELECT 1 FROM audit_entries
+                     WHERE entry BETWEEN number << 40 AND (number << 40) + pruned)";
+        type Row = (String, i64, i64, Vec<u8>, i64, i64, Option<i64>);
+        let rows: Vec<Row> = sqlx::query_as(sql)
+            .bind(signed(before.0))
+            .fetch_all(&self.readers)
+            .await?;
+        rows.into_iter()
+            .map(|(zone, number, seq, hash, pruned, recorded_at, sealed)| {
+                let sealed = unsigned(sealed.unwrap_or_default().max(pruned));
+                let ledger = head((zone, number, seq, hash, pruned, recorded_at))?;
+                Ok((ledger, sealed))
+            })
+            .collect()
+    }
+
+    /// The public keys by which checkpoints of a zone were ever signed, oldest first.
+    pub(crate) async fn audit_keys(&self, zone: &ZoneId) -> Result<Vec<Jwk>> {
+        let sql = "SELECT jwk FROM audit_keys WHERE zone_id = ? ORDER BY created_at, kid";
+        let rows: Vec<sqlx::types::Json<Jwk>> = sqlx::query_scalar(sql)
+            .bind(zone.as_str())
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+}
+
+impl Change {
+    /// Adds events to the end of a zone's ledger, and returns where it stands then.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`]: an event's id is taken.
+    pub(crate) async fn append(&mut self, zone: &ZoneId, events: &[Event]) -> Result<LedgerHead> {
+        let row = sqlx::query_as(HEAD)
+            .bind(zone.as_str())
+            .fetch_one(&mut *self.0)
+            .await?;
+        let mut ledger = head(row)?;
+        let recorded_at = clock::occurred_now().max(ledger.recorded_at);
+        ledger.recorded_at = recorded_at;
+        let (mut entries, mut found_by) = (Vec::new(), Vec::new());
+        for event in events {
+            let content = event.canonical().map_err(|_| damaged("an event"))?;
+            ledger.seq += 1;
+            ledger.hash = link(zone, ledger.seq, &ledger.hash, &content);
+            let id = Uuid::try_parse(&event.id).map_err(|_| damaged("an event's id"))?;
+            let place = ledger.place(ledger.seq);
+            entries.push(json!([
+                place,
+                hex(id.as_bytes()),
+                hex(&ledger.hash.0),
+                hex(&self.1.mac(&ledger.hash.0)),
+                content,
+            ]));
+            let at = signed(event.occurred_at.0);
+            let terms = terms::of(zone, event).into_iter();
+            found_by.extend(terms.map(|term| json!([term, at, place])));
+        }
+        let sql = "INSERT INTO audit_entries (entry, event_id, recorded_at, hash, mac, event)
+                   SELECT value ->> 0, unhex(value ->> 1), ?2, unhex(value ->> 2), unhex(value ->> 3),
+                     value ->> 4 FROM json_each(?1)";
+        sqlx::query(sql)
+            .bind(sqlx::types::Json(Value::Array(entries)))
+            .bind(signed(recorded_at.0))
+            .execute(&mut *self.0)
+            .await?;
+        let sql = "INSERT OR IGNORE INTO audit_terms (term, at, entry)
+                   SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)";
+        sqlx::query(sql)
+            .bind(sqlx::types::Json(Value::Array(found_by)))
+            .execute(&mut *self.0)
+            .await?;
+        let sql = "UPDATE ledgers SET seq = ?, hash = ?, recorded_at = ? WHERE zone_id = ?";
+        sqlx::query(sql)
+            .bind(signed(ledger.seq))
+            .bind(ledger.hash.0.as_slice())
+            .bind(signed(recorded_at.0))
+            .bind(zone.as_str())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(ledger)
+    }
+
+    /// Which of these events are in the ledger already, and their text.
+    pub(crate) async fn known_events(&mut self, ids: &[&str]) -> Result<Vec<(String, String)>> {
+        let keys: Vec<String> = ids
+            .iter()
+            .filter_map(|id| Uuid::try_parse(id).ok())
+            .map(|id| hex(id.as_bytes()))
+            .collect();
+        let sql = "SELECT hex(event_id), event FROM json_each(?) AS asked
+                   JOIN audit_entries ON event_id = unhex(asked.value)";
+        let rows: Vec<(String, String)> = sqlx::query_as(sql)
+            .bind(sqlx::types::Json(keys))
+            .fetch_all(&mut *self.0)
+            .await?;
+        let readable = |(id, event): (String, String)| {
+            let id = Uuid::try_parse(&id).ok()?.to_string();
+            Some((id, event))
+        };
+        Ok(rows.into_iter().filter_map(readable).collect())
+    }
+
+    /// A new checkpoint.
+    pub(crate) async fn insert_checkpoint(
+        &mut self,
+        ledger: &LedgerHead,
+        checkpoint: &CheckpointRow,
+    ) -> Result<()> {
+        let sql =
+            "INSERT INTO audit_checkpoints (ledger, seq, at, seals, signed) VALUES (?, ?, ?, ?, ?)";
+        let CheckpointRow {
+            seals,
+            signed: with_signature,
+        } = checkpoint;
+        sqlx::query(sql)
+            .bind(ledger.number)
+            .bind(signed(with_signature.checkpoint.seq))
+            .bind(signed(with_signature.checkpoint.at.0))
+            .bind(seals)
+            .bind(sqlx::types::Json(with_signature))
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Lets go of the events of a ledger up to `seq`, which a checkpoint seals.
+    pub(crate) async fn begin_pruning(&mut self, ledger: &LedgerHead, seq: u64) -> Result<()> {
+        let sql = "UPDATE ledgers SET pruned = ?1 WHERE zone_id = ?2 AND pruned < ?1 AND EXISTS (
+                     SELECT 1 FROM audit_checkpoints WHERE ledger = number AND seq = ?1 AND seals = 1)";
+        sqlx::query(sql)
+            .bind(signed(seq))
+            .bind(ledger.zone_id.as_str())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes up to `most` events that were let go of, and the checkpoints among them. How many events.
+    pub(crate) async fn prune(&mut self, ledger: &LedgerHead, most: u32) -> Result<u64> {
+        let sql = "SELECT entry, hash, mac, recorded_at, event FROM audit_entries
+                   WHERE entry > ?1 AND entry <= ?1 + (SELECT pruned FROM ledgers WHERE zone_id = ?2)
+                   ORDER BY entry LIMIT ?3";
+        let rows: Vec<EntryRow> = sqlx::query_as(sql)
+            .bind(ledger.place(0))
+            .bind(ledger.zone_id.as_str())
+            .bind(most)
+            .fetch_all(&mut *self.0)
+            .await?;
+        let mut found_by = Vec::new();
+        for (place, .., text) in &rows {
+            let event: Event = serde_json::from_str(text).map_err(|_| damaged("an event"))?;
+            let at = signed(event.occurred_at.0);
+            let terms = terms::of(&ledger.zone_id, &event).into_iter();
+            found_by.extend(terms.map(|term| json!([term, at, place])));
+        }
+        let Some((last, ..)) = rows.last() else {
+            return Ok(0);
+        };
+        let sql = "DELETE FROM audit_terms WHERE (term, at, entry) IN (
+                     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))";
+        sqlx::query(sql)
+            .bind(sqlx::types::Json(Value::Array(found_by)))
+            .execute(&mut *self.0)
+            .await?;
+        sqlx::query("DELETE FROM audit_entries WHERE entry > ? AND entry <= ?")
+            .bind(ledger.place(0))
+            .bind(last)
+            .execute(&mut *self.0)
+            .await?;
+        // The one at the end of what is gone is where the rest begins.
+        let sql = "DELETE FROM audit_checkpoints WHERE ledger = ? AND seq < ?";
+        sqlx::query(sql)
+            .bind(ledger.number)
+            .bind(last & MAX_SEQ)
+            .execute(&mut *self.0)
+            .await?;
+        Ok(rows.len().try_into().unwrap_or_default())
+    }
+}
+
+/// A row that was found, for those parts of the store that look for events.
+async fn fetch(store: &Store, places: &[i64]) -> Result<Vec<Entry>> {
+    let sql = "SELECT entry, hash, mac, recorded_at, event FROM json_each(?) AS asked
+               JOIN audit_entries ON entry = asked.value ORDER BY asked.key";
+    let rows: Vec<EntryRow> = sqlx::query_as(sql)
+        .bind(sqlx::types::Json(places))
+        .fetch_all(&store.readers)
+        .await?;
+    rows.into_iter().map(entry).collect()
+}

@@ -1,0 +1,272 @@
+//! The one writer of the database. Changes take turns, each in a savepoint of its own, and those that
+//! queue up are committed together: one wait for the disk makes all of them durable, and none of them
+//! is seen by a reader, or answered, before that.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sqlx::{
+    Executor, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection, sqlite::SqlitePoolOptions,
+};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+
+use super::{Result, StoreError};
+
+/// Longest wait for a turn.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long those at the head of a commit wait at most for those that queue up behind them.
+const LONGEST_GATHERING: Duration = Duration::from_millis(5);
+
+/// Lets changes take turns.
+#[derive(Clone)]
+pub(super) struct Writer(Arc<Shared>);
+
+struct Shared {
+    /// Of one connection.
+    pool: SqlitePool,
+    batch: Arc<Mutex<Batch>>,
+    /// How many wait for their turn.
+    queued: AtomicUsize,
+}
+
+/// What is not committed yet.
+#[derive(Default)]
+struct Batch {
+    /// In a transaction, from the first change on.
+    connection: Option<PoolConnection<Sqlite>>,
+    /// Those who want to know that it is durable.
+    waiting: Vec<oneshot::Sender<Result<()>>>,
+    /// Since when the first of them does.
+    since: Option<Instant>,
+    /// The last change ended without a commit, and is still to be undone.
+    abandoned: bool,
+}
+
+/// A place in the queue, given up when dropped.
+struct Queued<'a> {
+    writer: &'a Writer,
+    served: bool,
+}
+
+/// A turn to write: a connection in a savepoint. Dropped, all of it is undone.
+pub(crate) struct Turn {
+    writer: Writer,
+    batch: Option<OwnedMutexGuard<Batch>>,
+    connection: Option<PoolConnection<Sqlite>>,
+}
+
+impl Writer {
+    pub(super) async fn new(options: sqlx::sqlite::SqliteConnectOptions) -> Result<Self> {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(QUEUE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await?;
+        Ok(Self(Arc::new(Shared {
+            pool,
+            batch: Arc::default(),
+            queued: AtomicUsize::new(0),
+        })))
+    }
+
+    /// The connection, for what comes before the first change.
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.0.pool
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`], [`StoreError::Database`].
+    pub(super) async fn begin(&self) -> Result<Turn> {
+        let mut queued = Queued::new(self);
+        let locked = tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.0.batch).lock_owned());
+        let mut batch = locked.await.map_err(|_| StoreError::Busy)?;
+        queued.served = true;
+        drop(queued);
+        if let Err(error) = batch.undo().await {
+            batch.fail(&error).await;
+        }
+        // From here on whoever lets go of the turn leaves something to undo.
+        let connection = match batch.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let mut connection = self.0.pool.acquire().await?;
+                connection.execute("BEGIN IMMEDIATE").await?;
+                connection
+            }
+        };
+        let mut turn = Turn {
+            writer: self.clone(),
+            batch: Some(batch),
+            connection: Some(connection),
+        };
+        turn.execute("SAVEPOINT change").await?;
+        Ok(turn)
+    }
+
+    /// Commits what nobody else is going to.
+    fn settle_later(&self) {
+        let writer = self.clone();
+        // Without a runtime the process is ending, and what is not committed was not answered.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let mut batch = writer.0.batch.lock().await;
+                if let Err(error) = batch.undo().await {
+                    batch.fail(&error).await;
+                }
+                if writer.0.queued.load(Ordering::SeqCst) == 0 {
+                    batch.commit().await;
+                }
+            });
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        self.0.batch.lock().await.commit().await;
+        self.0.pool.close().await;
+    }
+}
+
+impl<'a> Queued<'a> {
+    fn new(writer: &'a Writer) -> Self {
+        writer.0.queued.fetch_add(1, Ordering::SeqCst);
+        Self {
+            writer,
+            served: false,
+        }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.writer.0.queued.fetch_sub(1, Ordering::SeqCst);
+        // Somebody may have left the commit to this one.
+        if !self.served {
+            self.writer.settle_later();
+        }
+    }
+}
+
+impl Batch {
+    /// Undoes the change that was abandoned last, if one was.
+    async fn undo(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.abandoned)
+            && let Some(connection) = &mut self.connection
+        {
+            connection
+                .execute("ROLLBACK TO change; RELEASE change")
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self) {
+        self.since = None;
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        match connection.execute("COMMIT").await {
+            Ok(_) => {
+                for waiting in self.waiting.drain(..) {
+                    let _ = waiting.send(Ok(()));
+                }
+            }
+            Err(error) => {
+                self.connection = Some(connection);
+                self.fail(&error.into()).await;
+            }
+        }
+    }
+
+    /// Nothing of it happened. The connection may be in any state, so another takes its place.
+    async fn fail(&mut self, error: &StoreError) {
+        tracing::error!(%error, "changes could not be committed");
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(Err(error.again()));
+        }
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
+    }
+}
+
+impl Turn {
+    /// Makes the change durable, together with those that wait behind it. Whoever does not wait for the
+    /// outcome does not change it.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Database`]: then it did not happen.
+    pub(super) async fn commit(mut self) -> Result<()> {
+        let (Some(mut batch), Some(mut connection)) = (self.batch.take(), self.connection.take())
+        else {
+            return Ok(());
+        };
+        let writer = self.writer.clone();
+        let committing = tokio::spawn(async move {
+            let released = connection.execute("RELEASE change").await;
+            batch.connection = Some(connection);
+            if let Err(error) = released {
+                let error = error.into();
+                batch.fail(&error).await;
+                return Err(error);
+            }
+            let (done, outcome) = oneshot::channel();
+            batch.waiting.push(done);
+            let since = *batch.since.get_or_insert_with(Instant::now);
+            if writer.0.queued.load(Ordering::SeqCst) == 0 || since.elapsed() >= LONGEST_GATHERING {
+                batch.commit().await;
+            }
+            drop(batch);
+            outcome
+                .await
+                .unwrap_or(Err(StoreError::Database(sqlx::Error::WorkerCrashed)))
+        });
+        match committing.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(StoreError::Database(sqlx::Error::WorkerCrashed)),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let (Some(mut batch), Some(connection)) = (self.batch.take(), self.connection.take()) {
+            batch.connection = Some(connection);
+            batch.abandoned = true;
+            drop(batch);
+            self.writer.settle_later();
+        }
+    }
+}
+
+impl Deref for Turn {
+    type Target = SqliteConnection;
+
+    #[expect(
+        clippy::expect_used,
+        reason = "only commit and drop take the connection, and they take the turn with it"
+    )]
+    fn deref(&self) -> &SqliteConnection {
+        self.connection.as_deref().expect("a turn has a connection")
+    }
+}
+
+impl DerefMut for Turn {
+    #[expect(
+        clippy::expect_used,
+        reason = "only commit and drop take the connection, and they take the turn with it"
+    )]
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        self.connection
+            .as_deref_mut()
+            .expect("a turn has a connection")
+    }
+}
