@@ -44,6 +44,8 @@ pub(crate) struct Response {
 struct Trail {
     started: Instant,
     event: Event,
+    /// The resources that were asked for.
+    asked: Vec<String>,
     /// What the policy was asked, for trying other policies on it.
     inputs: Vec<PolicyInputRow>,
     /// Set where a flood of refusals must not become a flood of events.
@@ -59,6 +61,7 @@ impl Trail {
         Self {
             started,
             event,
+            asked: Vec::new(),
             inputs: Vec::new(),
             unrecorded: false,
         }
@@ -70,6 +73,7 @@ impl Trail {
         mandate.client_id = request.client.id.as_deref().map(Event::text);
         mandate.mandate_use = Some(request.mandate_use);
         self.event.requested_scopes.clone_from(&request.scopes);
+        self.asked.clone_from(&request.resources);
     }
 
     /// Writes it down, as a part of `change`.
@@ -254,6 +258,14 @@ impl Sts {
         }
         let reason = error.reason_text().unwrap_or(error.code().0);
         trail.event.reason = Some(reason.to_owned());
+        if trail.event.resources.is_empty() {
+            // It did not come to a decision on each.
+            let asked = trail.asked.iter().map(|identifier| {
+                json!({"identifier": identifier, "decision": "deny", "reason": reason})
+            });
+            let asked = asked.filter_map(|resource| resource.as_object().cloned());
+            trail.event.resources = asked.collect();
+        }
         tracing::info!(
             zone = %trail.event.zone_id,
             client = trail.event.mandate.client_id.as_deref(),

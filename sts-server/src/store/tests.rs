@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use authority::{
+    audit::{Event, EventType},
     policy::PolicyKind,
     revocation::{Anchor, AnchorKind},
 };
@@ -199,4 +200,127 @@ async fn what_has_expired_is_forgotten_and_who_missed_a_withdrawal_gets_everythi
     change.revoke(&zone.id, &again, now).await.unwrap();
     change.commit().await.unwrap();
     assert_eq!(published(now).await, (names(&["held"]), 5, 4));
+}
+
+fn told(zone: &Zone, number: u32) -> Event {
+    let mut event = crate::ledger::new_event(
+        &zone.id,
+        EventType::GatewayRequest,
+        format!("request-{number}"),
+    );
+    event.path = Some("x".repeat(2_000));
+    event
+}
+
+async fn with_zone(dir: &Path) -> (Store, Zone) {
+    let store = Store::open_file(&dir.join("test.db"), chain_key(dir))
+        .await
+        .unwrap();
+    let zone = zone(Moment::now());
+    let mut change = store.begin().await.unwrap();
+    change.insert_zone(&zone).await.unwrap();
+    change.commit().await.unwrap();
+    (store, zone)
+}
+
+/// Whether the ledger of `zone` is one chain; how long it is.
+async fn chain(store: &Store, zone: &Zone) -> u64 {
+    let ledger = store.ledger(&zone.id).await.unwrap();
+    let entries = store.entries_after(&ledger, 0, 100_000).await.unwrap();
+    let mut hash = authority::audit::GENESIS;
+    for (entry, seq) in entries.iter().zip(1..) {
+        assert_eq!(entry.seq, seq);
+        entry.follows(&zone.id, &hash, store.chain_key()).unwrap();
+        hash = entry.hash;
+    }
+    assert_eq!(
+        (ledger.seq, ledger.hash),
+        (entries.len().try_into().unwrap(), hash)
+    );
+    ledger.seq
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_queue_up_are_all_there_and_those_that_are_given_up_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, zone) = with_zone(dir.path()).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..300 {
+        let (store, zone) = (store.clone(), zone.clone());
+        tasks.spawn(async move {
+            let mut change = store.begin().await.unwrap();
+            change
+                .append(&zone.id, &[told(&zone, number)])
+                .await
+                .unwrap();
+            match number % 3 {
+                // Given up in the middle, also by whoever came last.
+                0 => false,
+                1 => change.commit().await.is_ok(),
+                // Whoever does not wait for the outcome does not change it.
+                _ => tokio::time::timeout(Duration::ZERO, change.commit())
+                    .await
+                    .is_ok_and(|done| done.is_ok()),
+            }
+        });
+    }
+    let mut known = 0;
+    while let Some(done) = tasks.join_next().await {
+        known += u64::from(done.unwrap());
+    }
+    // Whatever was begun to be committed is, once the next one is.
+    let mut change = store.begin().await.unwrap();
+    change.append(&zone.id, &[told(&zone, 999)]).await.unwrap();
+    change.commit().await.unwrap();
+    assert!(known >= 100);
+    assert_eq!(chain(&store, &zone).await, 201);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_it_cannot_keep_and_keeps_what_it_did_not_refuse() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, zone) = with_zone(dir.path()).await;
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(store.writer.pool())
+        .await
+        .unwrap();
+    // To SQLite this is what a disk without room is.
+    let full = format!("PRAGMA max_page_count = {}", pages + 20);
+    store
+        .writer
+        .pool()
+        .execute(sqlx::AssertSqlSafe(full))
+        .await
+        .unwrap();
+    let mut kept = 0;
+    let refused = loop {
+        let mut change = store.begin().await.unwrap();
+        let written = match change.append(&zone.id, &[told(&zone, 1)]).await {
+            Ok(_) => change.commit().await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(()) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, StoreError::Full), "{refused}");
+    assert!(kept > 5, "{kept}");
+    assert_eq!(chain(&store, &zone).await, kept);
+    // There is room again, and nobody has to be told.
+    let written = async || {
+        let mut change = store.begin().await?;
+        change.append(&zone.id, &[told(&zone, 2)]).await?;
+        change.commit().await
+    };
+    let recovered = async {
+        while written().await.is_err() {
+            let room = "PRAGMA max_page_count = 1000000";
+            let _ = store.writer.pool().execute(room).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), recovered)
+        .await
+        .unwrap();
+    assert_eq!(chain(&store, &zone).await, kept + 1);
 }

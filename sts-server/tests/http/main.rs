@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod audit;
 mod bundle;
 mod decision;
 mod delegations;
