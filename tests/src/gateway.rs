@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -31,6 +31,8 @@ pub struct GatewaySpec {
     pub token: Option<String>,
     /// The filter, if it is to be another than the one that was built.
     pub wasm: Option<PathBuf>,
+    /// What a line of the access log is, as a `json_format`.
+    pub access_log: Option<Value>,
 }
 
 /// A running gateway; it ends when this is dropped.
@@ -39,7 +41,7 @@ pub struct Gateway {
     workers: u32,
     address: SocketAddr,
     admin: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl GatewaySpec {
@@ -52,6 +54,7 @@ impl GatewaySpec {
             sts: None,
             token: None,
             wasm: None,
+            access_log: None,
         }
     }
 
@@ -77,7 +80,7 @@ impl GatewaySpec {
             workers: self.workers,
             address,
             admin,
-            _dir: dir,
+            dir,
         }
     }
 
@@ -92,7 +95,7 @@ impl GatewaySpec {
     fn spawn(&self) -> (Process, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("envoy.json");
-        fs::write(&config, self.envoy_config().to_string()).unwrap();
+        fs::write(&config, self.envoy_config(dir.path()).to_string()).unwrap();
         let mut command = Command::new(parts::envoy());
         command
             .arg("--config-path")
@@ -111,7 +114,7 @@ impl GatewaySpec {
 
     /// Envoy's configuration: as `envoy.yaml` where it matters to what is tested. Paths are left as
     /// they come, so that it is the plugin's rule that decides.
-    fn envoy_config(&self) -> Value {
+    fn envoy_config(&self, dir: &Path) -> Value {
         let vm_id = format!("e2e-{}", NEXT_VM.fetch_add(1, Ordering::Relaxed));
         let mut environment = json!({});
         if self.token.is_some() {
@@ -155,6 +158,17 @@ impl GatewaySpec {
                 "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}],
             }]},
         });
+        let mut manager = manager;
+        if let Some(line) = &self.access_log {
+            manager["access_log"] = json!([{
+                "name": "envoy.access_loggers.file",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": dir.join("access.log"),
+                    "log_format": {"json_format": line},
+                },
+            }]);
+        }
         let mut clusters = vec![cluster("upstream", self.upstream)];
         clusters.extend(self.sts.map(|sts| cluster("caracal_sts", sts)));
         json!({
@@ -200,6 +214,14 @@ impl Gateway {
     /// Lets it go on.
     pub fn unpause(&self) {
         self.process.signal("CONT");
+    }
+
+    /// The lines of the access log so far.
+    pub fn access_log(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Envoy's log so far.

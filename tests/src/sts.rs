@@ -403,13 +403,34 @@ impl Zone<'_> {
 
     /// A gateway of this zone before an upstream.
     pub fn gateway(&self, workers: u32, upstream: SocketAddr) -> Gateway {
-        let spec = GatewaySpec {
+        self.gateway_spec(workers, upstream).start()
+    }
+
+    /// The same, not started yet.
+    pub fn gateway_spec(&self, workers: u32, upstream: SocketAddr) -> GatewaySpec {
+        GatewaySpec {
             workers,
             sts: Some(self.sts.address()),
             token: Some(self.gateway_token()),
             ..GatewaySpec::new(self.plugin(), upstream)
-        };
-        spec.start()
+        }
+    }
+
+    /// All events of the zone that a query finds, oldest first.
+    pub fn audit(&self, query: &str) -> Vec<Value> {
+        let mut found = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/audit?limit=1000&{query}{cursor}");
+            let page = self.admin("GET", &path, &Value::Null).ok();
+            found.extend(page["items"].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        found.sort_by_key(|event| event["seq"].as_u64());
+        found
     }
 }
 
