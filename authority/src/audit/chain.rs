@@ -72,14 +72,21 @@ impl TryFrom<String> for Hash {
     }
 }
 
-/// The hash of the event number `seq` of `zone`, whose canonical form is `content` and which follows the
-/// one with the hash `previous`:
-/// SHA-256(`caracal-audit-1` 0x00, SHA-256(zone), seq as 8 bytes big-endian, previous, SHA-256(content)).
-pub fn link(zone: &ZoneId, seq: u64, previous: &Hash, content: &str) -> Hash {
+/// The hash of the event number `seq` of `zone`, whose canonical form is `content`, which was written at
+/// `recorded_at` and follows the one with the hash `previous`: SHA-256 over `caracal-audit-1` and a zero
+/// byte, SHA-256(zone), seq and `recorded_at` as 8 bytes each, big-endian, `previous`, SHA-256(content).
+pub fn link(
+    zone: &ZoneId,
+    seq: u64,
+    recorded_at: OccurredAt,
+    previous: &Hash,
+    content: &str,
+) -> Hash {
     let mut hasher = Sha256::new();
     hasher.update(DOMAIN);
     hasher.update(Sha256::digest(zone.as_str()));
     hasher.update(seq.to_be_bytes());
+    hasher.update(recorded_at.0.to_be_bytes());
     hasher.update(previous.0);
     hasher.update(Sha256::digest(content));
     Hash(hasher.finalize().into())
@@ -97,6 +104,9 @@ pub struct Checkpoint {
     pub hash: Hash,
     /// When.
     pub at: OccurredAt,
+    /// The number that the checkpoint before this one speaks of; 0 if there is none. So none can be left
+    /// out unseen.
+    pub previous: u64,
     /// Set in the last line of an export: the number of its first event. A checkpoint of the ledger's own
     /// can so not pass for the end of an export that was cut short.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -85,6 +85,8 @@ pub struct Summary {
     pub events: u64,
     /// How many checkpoints among them, all of them good.
     pub checkpoints: u64,
+    /// The number that the last of them, or the start, speaks of.
+    pub last_checkpoint: u64,
     /// When the export was made.
     pub ended_at: OccurredAt,
 }
@@ -164,6 +166,7 @@ impl<'a> Verifier<'a> {
                     ));
                 }
                 so_far.checkpoints += 1;
+                so_far.last_checkpoint = signed.checkpoint.seq;
                 Ok(())
             }
             (State::Runs(so_far), Line::End(signed)) => {
@@ -263,6 +266,7 @@ fn begin(header: HeaderLine, keys: &KeySet) -> Result<Summary, String> {
         last_hash,
         events: 0,
         checkpoints: 0,
+        last_checkpoint: last_seq,
         ended_at: OccurredAt::default(),
     })
 }
@@ -276,7 +280,13 @@ fn follow(so_far: &mut Summary, entry: EntryLine) -> Result<(), String> {
         return Err("the event is of another zone".to_owned());
     }
     let content = canonical(&entry.event);
-    let hash = link(&so_far.zone_id, entry.seq, &so_far.last_hash, &content);
+    let hash = link(
+        &so_far.zone_id,
+        entry.seq,
+        entry.recorded_at,
+        &so_far.last_hash,
+        &content,
+    );
     if hash != entry.hash {
         return Err("the event, or its place, is not the one that its hash was made of".to_owned());
     }
@@ -291,6 +301,12 @@ fn agree(so_far: &Summary, signed: &SignedCheckpoint, keys: &KeySet) -> Result<(
     let checkpoint = &signed.checkpoint;
     if checkpoint.zone_id != so_far.zone_id {
         return Err("a checkpoint of another zone".to_owned());
+    }
+    if checkpoint.previous != so_far.last_checkpoint {
+        return Err(format!(
+            "the checkpoint before this one is of event {}, and it is not here",
+            checkpoint.previous
+        ));
     }
     if checkpoint.seq != so_far.last_seq {
         return Err(format!(

@@ -7,6 +7,8 @@ use crate::{
     testing::{KID, ZONE, keys, kid, zone_key},
 };
 
+const RECORDED: OccurredAt = OccurredAt(1_790_000_050_000_000);
+
 fn event(number: u64) -> Event {
     let mut event = Event::new(
         format!("01980000-0000-7000-8000-{number:012}"),
@@ -30,11 +32,12 @@ fn export(events: u64) -> (Vec<String>, Vec<SignedCheckpoint>) {
     })];
     let mut checkpoints = Vec::new();
     let mut hash = GENESIS;
-    let signed = |seq, hash, ends_export_from| {
+    let signed = |seq, hash, previous, ends_export_from| {
         Checkpoint {
             zone_id: zone.clone(),
             seq,
             hash,
+            previous,
             at: OccurredAt(1_790_000_100_000_000),
             ends_export_from,
         }
@@ -42,20 +45,25 @@ fn export(events: u64) -> (Vec<String>, Vec<SignedCheckpoint>) {
     };
     for seq in 1..=events {
         let content = event(seq).canonical().unwrap();
-        hash = link(&zone, seq, &hash, &content);
+        hash = link(&zone, seq, RECORDED, &hash, &content);
         lines.push(Line::Event(EntryLine {
             seq,
             hash,
-            recorded_at: OccurredAt(1_790_000_050_000_000),
+            recorded_at: RECORDED,
             event: serde_json::from_str(&content).unwrap(),
         }));
         if seq % 3 == 0 {
-            let checkpoint = signed(seq, hash, None);
+            let checkpoint = signed(seq, hash, seq - 3, None);
             checkpoints.push(checkpoint.clone());
             lines.push(Line::Checkpoint(checkpoint));
         }
     }
-    lines.push(Line::End(signed(events, hash, Some(1))));
+    lines.push(Line::End(signed(
+        events,
+        hash,
+        events - events % 3,
+        Some(1),
+    )));
     let lines = lines
         .iter()
         .map(|line| serde_json::to_string(line).unwrap())
@@ -136,6 +144,79 @@ fn whatever_is_done_to_an_export_is_found_at_its_place() {
         lines[3] = json!({"line": "fault", "seq": 3, "detail": "its MAC is wrong"}).to_string();
     });
     assert_eq!((told.line, told.seq), (4, Some(3)));
+}
+
+/// Pseudo-random numbers (xorshift64), the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(end).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn a_thousand_copies_tampered_with_at_random_are_all_found_out_where_it_was_done() {
+    const EVENTS: u64 = 60;
+    let (lines, _) = export(EVENTS);
+    let keys = keys();
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut told = std::collections::BTreeMap::new();
+    for copy in 0..1_000 {
+        let mut changed = lines.clone();
+        // Not the header, in which nothing is signed but what the lines after it are held against.
+        let place = 1 + dice.below(lines.len() - 1);
+        let (kind, faulty) = match copy % 5 {
+            0 => {
+                let mut bytes = changed[place].clone().into_bytes();
+                let at = dice.below(bytes.len());
+                bytes[at] ^= 1 << dice.below(7);
+                changed[place] = String::from_utf8_lossy(&bytes).into_owned();
+                // Two ways to write the same are no change to what is said.
+                let said = |line: &str| serde_json::from_str::<Line>(line).ok();
+                if said(&changed[place]) == said(&lines[place]) {
+                    continue;
+                }
+                ("flipped", place)
+            }
+            1 => {
+                changed.remove(place);
+                ("deleted", place)
+            }
+            2 => {
+                let from = 1 + dice.below(lines.len() - 1);
+                if lines[from] == lines[place] {
+                    continue;
+                }
+                changed.insert(place, lines[from].clone());
+                ("inserted", place)
+            }
+            3 => {
+                let other = 1 + dice.below(lines.len() - 1);
+                if lines[other] == lines[place] {
+                    continue;
+                }
+                changed.swap(place, other);
+                ("swapped", place.min(other))
+            }
+            _ => {
+                changed.truncate(place);
+                ("cut off", place)
+            }
+        };
+        let fault = check(&changed, &keys).expect_err(kind);
+        let at = usize::try_from(fault.line).unwrap() - 1;
+        // That a checkpoint is not where it was shows there, or at the next one or the end.
+        let is_event = |line: &String| line.starts_with(r#"{"line":"event""#);
+        let next = changed.iter().skip(faulty).position(|line| !is_event(line));
+        let shows_later = !is_event(&lines[faulty]) && next.map(|next| faulty + next) == Some(at);
+        assert!(at == faulty || shows_later, "{kind} {place}: {fault}");
+        *told.entry(kind).or_insert(0) += 1;
+    }
+    assert!(told.values().all(|count| *count > 150), "{told:?}");
 }
 
 #[test]

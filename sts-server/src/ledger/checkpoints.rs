@@ -88,11 +88,13 @@ impl Sts {
         ends_export_from: Option<u64>,
     ) -> Result<SignedCheckpoint> {
         let (kid, key) = self.signer(&ledger.zone_id).await?;
+        let previous = self.store.checkpoint_before(ledger, ledger.seq).await?;
         let checkpoint = Checkpoint {
             zone_id: ledger.zone_id.clone(),
             seq: ledger.seq,
             hash: ledger.hash,
             at: clock::occurred_now(),
+            previous: previous.map_or(0, |row| row.signed.checkpoint.seq),
             ends_export_from,
         };
         Ok(checkpoint.sign(&kid, &key))

@@ -122,7 +122,7 @@ impl Entry {
         previous: &Hash,
         key: &ChainKey,
     ) -> std::result::Result<(), &'static str> {
-        if link(zone, self.seq, previous, &self.event) != self.hash {
+        if link(zone, self.seq, self.recorded_at, previous, &self.event) != self.hash {
             return Err("the event, or its place, is not the one that its hash was made of");
         }
         if !key.verifies(&self.hash.0, &self.mac) {
@@ -308,7 +308,7 @@ impl Change {
         for event in events {
             let content = event.canonical().map_err(|_| damaged("an event"))?;
             ledger.seq += 1;
-            ledger.hash = link(zone, ledger.seq, &ledger.hash, &content);
+            ledger.hash = link(zone, ledger.seq, recorded_at, &ledger.hash, &content);
             let id = Uuid::try_parse(&event.id).map_err(|_| damaged("an event's id"))?;
             let place = ledger.place(ledger.seq);
             entries.push(json!([
