@@ -8,8 +8,9 @@ use crate::{
     error::{Code, Error, Result},
     ledger::Changed,
     name,
+    presence::Known,
     secret::Secret,
-    store::{Gateway, Zone},
+    store::{Gateway, Page, PageRequest, Zone},
     sts::Sts,
 };
 
@@ -28,7 +29,41 @@ pub(crate) struct RegisteredGateway {
     token: String,
 }
 
+/// A gateway, what it knew when it was last heard of, and what there is to know.
+#[derive(Serialize)]
+pub(crate) struct GatewayView {
+    #[serde(flatten)]
+    gateway: Gateway,
+    state: Known,
+    zone_bundle_sequence: u64,
+    zone_revocation_epoch: u64,
+}
+
 impl Sts {
+    /// The gateways of a zone.
+    pub(crate) async fn gateways(
+        &self,
+        zone: &Zone,
+        page: &PageRequest,
+    ) -> Result<Page<GatewayView>> {
+        let epoch = self
+            .store
+            .revocation_state(&zone.id)
+            .await?
+            .map_or(0, |state| state.epoch);
+        let Page { items, next_cursor } = self.store.gateways(&zone.id, page).await?;
+        let view = |gateway: Gateway| GatewayView {
+            state: self.presence.of(&gateway.id),
+            gateway,
+            zone_bundle_sequence: zone.sequence,
+            zone_revocation_epoch: epoch,
+        };
+        Ok(Page {
+            items: items.into_iter().map(view).collect(),
+            next_cursor,
+        })
+    }
+
     pub(crate) async fn create_gateway(
         &self,
         zone: &Zone,

@@ -25,6 +25,7 @@ mod name;
 mod policies;
 mod policy_diff;
 mod policy_sets;
+mod presence;
 mod presented;
 mod provenance;
 mod receipts;

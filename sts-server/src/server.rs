@@ -243,6 +243,7 @@ async fn start(
         unrecorded: Default::default(),
         ledger_settings: config.ledger,
         audit_news: Default::default(),
+        presence: Default::default(),
         metrics: Metrics::new(),
         closing,
     };

@@ -17,6 +17,7 @@ use crate::{
     limits::Limit,
     metrics::Metrics,
     policy_sets::Programs,
+    presence::Presence,
     revocations::Bases,
     secret::Secret,
     sessions::{SessionLimits, Sweeper},
@@ -47,6 +48,8 @@ pub(crate) struct Sts {
     pub(crate) ledger_settings: LedgerSettings,
     /// Of the ledgers.
     pub(crate) audit_news: News,
+    /// Of the gateways.
+    pub(crate) presence: Presence,
     pub(crate) metrics: Metrics,
     pub(crate) closing: watch::Receiver<bool>,
 }

@@ -10,6 +10,7 @@
     clippy::unwrap_used
 )]
 
+pub mod browser;
 pub mod clients;
 pub mod gateway;
 pub mod http;

@@ -14,12 +14,17 @@ pub(crate) struct Options {
     /// Run one part only
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// What of the part, and how much of it: `--only evidence -- search 10000000`
+    #[arg(last = true)]
+    more: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Ten thousand sessions in a tree
     Sessions,
+    /// That no evidence is lost, and what it costs
+    Evidence,
     /// How fast a revocation is everywhere, and what a million of them cost
     Revocation,
 }
@@ -41,11 +46,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     match options.only {
         None => {}
         Some(Part::Sessions) => {
-            cargo.args(["--", "sessions"]);
+            cargo.args(["--", "sessions"]).args(&options.more);
+        }
+        Some(Part::Evidence) => {
+            cargo.args(["--", "evidence"]).args(&options.more);
         }
         Some(Part::Revocation) => {
             cargo
                 .args(["--", "revocation"])
+                .args(&options.more)
                 .env("CARACAL_PYTHON", python::get(workspace)?);
         }
     }

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     build,
     console::{self, Failure, OrFail, Result, seconds},
-    tools::{bindgen_runner, envoy, python, wasm_target::WasmTarget},
+    tools::{bindgen_runner, chromium, envoy, python, wasm_target::WasmTarget},
     workspace::Workspace,
 };
 
@@ -68,6 +68,7 @@ impl Stage {
             }
             Self::Policy => policy(workspace),
             Self::E2e => {
+                chromium::get(workspace)?;
                 let artifacts = build::run(workspace)?;
                 let mut cargo = workspace.cargo("test");
                 cargo

@@ -235,7 +235,9 @@ pub(super) async fn decisions(
     AtGateway(gateway): AtGateway,
     Json(batch): Json<Batch>,
 ) -> Result<Body<Taken>> {
-    Ok(Body(sts.take_decisions(&gateway, batch).await?))
+    let taken = sts.take_decisions(&gateway, batch).await?;
+    sts.presence.tells(&gateway.id);
+    Ok(Body(taken))
 }
 
 /// What part of the ledger to export.

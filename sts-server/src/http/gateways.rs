@@ -18,7 +18,7 @@ use super::{
 use crate::{
     bundle::MAX_WAIT,
     error::{Code, Error, Result},
-    gateways::{NewGateway, RegisteredGateway},
+    gateways::{GatewayView, NewGateway, RegisteredGateway},
     provenance::proven,
     store::{Gateway, Page},
     sts::Sts,
@@ -39,8 +39,8 @@ pub(super) async fn list(
     State(sts): State<Arc<Sts>>,
     InZone(zone): InZone,
     Paged(page): Paged,
-) -> Result<Body<Page<Gateway>>> {
-    Ok(Body(sts.store.gateways(&zone.id, &page).await?))
+) -> Result<Body<Page<GatewayView>>> {
+    Ok(Body(sts.gateways(&zone, &page).await?))
 }
 
 pub(super) async fn revoke(
@@ -114,7 +114,11 @@ pub(super) async fn bundle(
     Wait(wait): Wait,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let _waiting = sts.metrics.gateway_poll();
+    let _waiting = (
+        sts.metrics.gateway_poll(),
+        sts.presence
+            .polls(&gateway.id, known_sequence(&headers), None),
+    );
     let newer = sts
         .newer_bundle(&gateway.zone_id, |etag| is_known(&headers, etag), wait)
         .await?;
@@ -141,6 +145,12 @@ pub(super) async fn shadow(
 ) -> Result<StatusCode> {
     sts.add_shadow_report(&gateway.zone_id, report).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The sequence of the bundle that the gateway has: its tag begins with it.
+fn known_sequence(headers: &HeaderMap) -> Option<u64> {
+    let tag = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
+    tag.trim_matches('"').split('-').next()?.parse().ok()
 }
 
 /// RFC 9110 section 13.1.2: the weak comparison, against each of the tags.

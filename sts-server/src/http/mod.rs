@@ -3,6 +3,7 @@
 mod applications;
 mod audit;
 mod bearer;
+mod console;
 mod delegations;
 mod discovery;
 mod edge;
@@ -154,6 +155,7 @@ pub(crate) fn router(sts: Arc<Sts>) -> Router {
             post(revocations::check),
         )
         .merge(governed())
+        .merge(console::routes())
         .route("/health", get(operations::health))
         .route("/ready", get(operations::ready))
         .route("/metrics", get(operations::metrics))

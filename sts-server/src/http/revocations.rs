@@ -120,7 +120,10 @@ pub(super) async fn poll(
     AtGateway(gateway): AtGateway,
     Since { after, wait }: Since,
 ) -> Result<Response> {
-    let _waiting = sts.metrics.gateway_poll();
+    let _waiting = (
+        sts.metrics.gateway_poll(),
+        sts.presence.polls(&gateway.id, None, after),
+    );
     let newer = sts.newer_revocations(&gateway.zone_id, after, wait).await?;
     let caching = (header::CACHE_CONTROL, "no-cache".to_owned());
     Ok(match newer {

@@ -2,6 +2,7 @@
 //! `.tools/` (or, for the compiler, from the distribution), their versions checked either way.
 
 pub(crate) mod bindgen_runner;
+pub(crate) mod chromium;
 mod debian;
 pub(crate) mod envoy;
 pub(crate) mod python;

@@ -13,6 +13,8 @@ use super::{
     terms::{TermKind, term},
 };
 
+/// How many events of each thing that is asked for are looked at to see which is the rarest.
+const PROBE: i64 = 200;
 /// Most steps of one search. Where that was not enough, the page has a cursor and fewer events.
 const MOST_STEPS: i64 = 20_000;
 
@@ -76,7 +78,7 @@ impl Cursor {
 }
 
 impl AuditFilter {
-    /// What is looked for, the rarest first.
+    /// What is looked for.
     fn terms(&self, zone: &ZoneId) -> Vec<i64> {
         use TermKind as K;
         let texts = [
@@ -92,19 +94,18 @@ impl AuditFilter {
             (K::Resource, &self.resource),
             (K::PolicyVersion, &self.policy_set_version_id),
         ];
-        let mut asked: Vec<(K, i64)> = texts
+        let mut asked: Vec<i64> = texts
             .into_iter()
-            .filter_map(|(kind, value)| Some((kind, term(zone, kind, value.as_ref()?))))
+            .filter_map(|(kind, value)| Some(term(zone, kind, value.as_ref()?)))
             .collect();
         let event_type = self.event_type.map(EventType::name);
         let decision = self.decision.map(Decision::name);
-        asked.extend(event_type.map(|name| (K::Type, term(zone, K::Type, name))));
-        asked.extend(decision.map(|name| (K::Decision, term(zone, K::Decision, name))));
-        asked.sort_unstable();
+        asked.extend(event_type.map(|name| term(zone, K::Type, name)));
+        asked.extend(decision.map(|name| term(zone, K::Decision, name)));
         if asked.is_empty() {
-            asked.push((K::Zone, term(zone, K::Zone, "")));
+            asked.push(term(zone, K::Zone, ""));
         }
-        asked.into_iter().map(|(_, term)| term).collect()
+        asked
     }
 
     /// Whether `event` is what is looked for.
@@ -167,14 +168,11 @@ impl Store {
         let from = cursor.unwrap_or(Cursor::NEWEST);
         let since = filter.since.map_or(i64::MIN, |since| signed(since.0));
         let until = filter.until.map_or(i64::MAX, |until| signed(until.0));
-        let terms = filter.terms(zone);
-        let (first, others) = terms
-            .split_first()
-            .map_or((0, &[][..]), |(first, others)| (*first, others));
-        let walk = |steps: &mut QueryBuilder<sqlx::Sqlite>| {
+        let mut terms = filter.terms(zone);
+        let walk = |steps: &mut QueryBuilder<sqlx::Sqlite>, term: i64| {
             steps
                 .push("SELECT at, entry FROM audit_terms WHERE term = ")
-                .push_bind(first)
+                .push_bind(term)
                 .push(" AND (at, entry) < (")
                 .push_bind(from.at)
                 .push(", ")
@@ -185,10 +183,23 @@ impl Store {
                 .push_bind(until)
                 .push(" ORDER BY at DESC, entry DESC LIMIT ");
         };
+        // The one of which so many events reach back furthest.
+        let mut rarest = (i64::MAX, 0);
+        if terms.len() > 1 {
+            for (place, term) in terms.iter().enumerate() {
+                let mut probe = QueryBuilder::new("");
+                walk(&mut probe, *term);
+                probe.push("1 OFFSET ").push_bind(PROBE);
+                let reached: Option<(i64, i64)> =
+                    probe.build_query_as().fetch_optional(&self.readers).await?;
+                rarest = rarest.min((reached.map_or(i64::MIN, |(at, _)| at), place));
+            }
+        }
+        let first = terms.remove(rarest.1);
         let mut search = QueryBuilder::new("SELECT at, entry FROM (");
-        walk(&mut search);
+        walk(&mut search, first);
         search.push_bind(MOST_STEPS).push(") AS step WHERE 1");
-        for other in others {
+        for other in &terms {
             search
                 .push(" AND EXISTS (SELECT 1 FROM audit_terms AS also WHERE also.term = ")
                 .push_bind(*other)
@@ -205,7 +216,7 @@ impl Store {
         } else {
             // Where the steps ended, if they did before the events.
             let mut end = QueryBuilder::new("");
-            walk(&mut end);
+            walk(&mut end, first);
             end.push("1 OFFSET ").push_bind(MOST_STEPS - 1);
             end.build_query_as().fetch_optional(&self.readers).await?
         };

@@ -3,8 +3,8 @@
 use authority::{audit::Event, ids::ZoneId};
 use sha2::{Digest, Sha256};
 
-/// A kind of thing that can be asked for, the rarest first: a search begins with that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A kind of thing that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TermKind {
     Request = 1,
     Mandate,

@@ -12,6 +12,7 @@
     clippy::unwrap_used
 )]
 
+mod evidence;
 mod policies;
 mod revocation;
 mod sessions;
@@ -56,6 +57,7 @@ impl Drop for Running {
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
+        Some("evidence") => return evidence::run(),
         Some("sessions") => return sessions::run(),
         Some("revocation") => return revocation::run(),
         _ => {}
