@@ -48,23 +48,23 @@ impl Sts {
         let mut events = Vec::with_capacity(batch.events.len());
         let mut taken = Taken::default();
         for event in batch.events {
-            let event = checked(gateway, event)?;
+            let (event, text) = checked(gateway, event)?;
             if seen.insert(event.id.clone()) {
-                events.push(event);
+                events.push((event, text));
             } else {
                 taken.duplicates += 1;
             }
         }
         for events in events.chunks(TOGETHER) {
             let mut change = self.store.begin().await?;
-            let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
+            let ids: Vec<&str> = events.iter().map(|(event, _)| event.id.as_str()).collect();
             let known: BTreeMap<String, String> =
                 change.known_events(&ids).await?.into_iter().collect();
             let mut new = Vec::with_capacity(events.len());
-            for event in events {
+            for (event, text) in events {
                 match known.get(&event.id) {
-                    None => new.push(event.clone()),
-                    Some(text) if event.canonical().is_ok_and(|own| own == *text) => {}
+                    None => new.push((event, text.clone())),
+                    Some(known) if known == text => {}
                     Some(_) => {
                         return Err(Error::new(
                             Code::AUDIT_EVENT_CONFLICT,
@@ -77,17 +77,18 @@ impl Sts {
             if new.is_empty() {
                 continue;
             }
-            let ledger = change.append(&gateway.zone_id, &new).await?;
+            let accepted = new.len();
+            let ledger = change.append_written(&gateway.zone_id, new).await?;
             change.commit().await?;
-            taken.accepted += new.len();
-            self.recorded(&ledger, new.len());
+            taken.accepted += accepted;
+            self.recorded(&ledger, accepted);
         }
         Ok(taken)
     }
 }
 
-/// What a gateway may say, and under its own name only.
-fn checked(gateway: &Gateway, mut event: Event) -> Result<Event> {
+/// What a gateway may say, and under its own name only; with its canonical form.
+fn checked(gateway: &Gateway, mut event: Event) -> Result<(Event, String)> {
     let invalid = |text: String| Err(Error::invalid(format!("events: {}: {text}", event.id)));
     let Ok(id) = Uuid::try_parse(&event.id) else {
         return Err(Error::invalid("events: an id that is no UUID"));
@@ -104,11 +105,14 @@ fn checked(gateway: &Gateway, mut event: Event) -> Result<Event> {
     if event.actor.is_some() || event.object.is_some() {
         return invalid("a gateway changes nothing".to_owned());
     }
-    let size = event.canonical().map_or(usize::MAX, |text| text.len());
-    if size > MAX_EVENT_BYTES {
-        return invalid(format!("{size} bytes, {MAX_EVENT_BYTES} at most"));
-    }
     event.id = id.to_string();
     event.gateway_id = Some(gateway.id.clone());
-    Ok(event)
+    let text = event.canonical().map_err(Error::internal)?;
+    if text.len() > MAX_EVENT_BYTES {
+        let (size, id) = (text.len(), &event.id);
+        return Err(Error::invalid(format!(
+            "events: {id}: {size} bytes, {MAX_EVENT_BYTES} at most"
+        )));
+    }
+    Ok((event, text))
 }

@@ -54,6 +54,11 @@ pub(crate) use self::{
 };
 
 const READERS: u32 = 4;
+/// Pages of the log after which they are written back into the database: an event touches pages all over
+/// the indexes, and those that are touched again meanwhile are written back once.
+const CHECKPOINT_PAGES: &str = "8000";
+/// What a connection keeps of the database, as SQLite takes it: in KiB, and negative.
+const WRITER_CACHE: &str = "-32768";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a connection that reads.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -194,7 +199,11 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let writer = Writer::new(options.clone()).await?;
+        let writing = options
+            .clone()
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("cache_size", WRITER_CACHE);
+        let writer = Writer::new(writing).await?;
         sqlx::migrate!().run(writer.pool()).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -297,6 +297,22 @@ impl Change {
     /// # Errors
     /// [`StoreError::Conflict`]: an event's id is taken.
     pub(crate) async fn append(&mut self, zone: &ZoneId, events: &[Event]) -> Result<LedgerHead> {
+        let mut written = Vec::with_capacity(events.len());
+        for event in events {
+            written.push((event, event.canonical().map_err(|_| damaged("an event"))?));
+        }
+        self.append_written(zone, written).await
+    }
+
+    /// The same for events that are in canonical form already.
+    ///
+    /// # Errors
+    /// As [`Change::append`].
+    pub(crate) async fn append_written(
+        &mut self,
+        zone: &ZoneId,
+        events: Vec<(&Event, String)>,
+    ) -> Result<LedgerHead> {
         let row = sqlx::query_as(HEAD)
             .bind(zone.as_str())
             .fetch_one(&mut *self.0)
@@ -305,8 +321,7 @@ impl Change {
         let recorded_at = clock::occurred_now().max(ledger.recorded_at);
         ledger.recorded_at = recorded_at;
         let (mut entries, mut found_by) = (Vec::new(), Vec::new());
-        for event in events {
-            let content = event.canonical().map_err(|_| damaged("an event"))?;
+        for (event, content) in events {
             ledger.seq += 1;
             ledger.hash = link(zone, ledger.seq, recorded_at, &ledger.hash, &content);
             let id = Uuid::try_parse(&event.id).map_err(|_| damaged("an event's id"))?;
