@@ -79,11 +79,9 @@ fn loss(wanted: u64) {
         let zone = sts.zone("bench");
         let application = zone.govern();
         let mandate = zone.mint(&application, "demo:read");
-        (gateway(&zone, &upstream, 50_000), mandate, zone.id)
+        (gateway(&zone, &upstream, 10_000), mandate, zone.id)
     };
-    // Never more than a mandate lasts: the load gets a new one now and then.
-    let mandate = std::sync::RwLock::new(mandate);
-    let call = || Request::get("/demo/none").bearer(&mandate.read().unwrap());
+    let call = || Request::get("/demo/none").bearer(&mandate);
     let address = gateway.address();
     eventually("the gateway decides", || {
         let status = call().send(address).unwrap().status;
@@ -99,8 +97,12 @@ fn loss(wanted: u64) {
                 while !stop.load(Ordering::Relaxed) {
                     // Refused for its operation, after everything else: no upstream takes part.
                     let answer = connection.exchange(&call()).unwrap();
-                    assert!(matches!(answer.status, 403 | 401), "{answer}");
-                    sent.fetch_add(1, Ordering::Relaxed);
+                    match answer.status {
+                        403 => drop(sent.fetch_add(1, Ordering::Relaxed)),
+                        // The gateway decides no faster than its evidence is taken.
+                        503 => thread::sleep(Duration::from_millis(20)),
+                        _ => panic!("{answer}"),
+                    }
                 }
             });
         }
@@ -123,8 +125,6 @@ fn loss(wanted: u64) {
     let waited = Instant::now();
     let (found, distinct, size) = loop {
         // The buffers empty once the load is over.
-        let backlog = gateway.stats("caracal_audit_lost");
-        assert!(backlog.iter().all(|(_, count)| *count == 0), "{backlog:?}");
         let exported = exported(&sts, &zone);
         if exported.0 >= decisions || waited.elapsed() > Duration::from_secs(120) {
             break exported;
@@ -133,7 +133,7 @@ fn loss(wanted: u64) {
     };
     println!(
         "{decisions} decisions by {WORKERS} workers in {took:.0?} ({:.0}/s), the STS killed {KILLS} times: \
-         {found} in the ledger, {distinct} distinct, {lost} refused for want of room; the chain is whole",
+         {found} in the ledger, {distinct} distinct, and {lost} refused for want of room; the chain is whole",
         decisions as f64 / took.as_secs_f64()
     );
     let database = fs::metadata(sts.data_dir().join("caracal.db"))
