@@ -324,7 +324,8 @@ fn look(zone: &Zone<'_>, known: u64) {
         of(dice % known)
     };
     let text = |value: &Option<String>| value.clone().unwrap();
-    let looks: [(&str, &dyn Fn(&Event) -> String); 7] = [
+    type Look<'a> = (&'a str, &'a dyn Fn(&Event) -> String);
+    let looks: [Look<'_>; 7] = [
         ("by request", &|event| {
             format!("/audit/by-request/{}", event.request_id)
         }),
