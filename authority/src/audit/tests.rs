@@ -1,4 +1,6 @@
 use serde_json::{Value, json};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
 use crate::{
@@ -147,8 +149,10 @@ fn whatever_is_done_to_an_export_is_found_at_its_place() {
 }
 
 /// Pseudo-random numbers (xorshift64), the same every time.
+#[cfg(not(target_arch = "wasm32"))]
 struct Dice(u64);
 
+#[cfg(not(target_arch = "wasm32"))]
 impl Dice {
     fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
@@ -158,6 +162,8 @@ impl Dice {
     }
 }
 
+// Too many signatures for a build without optimisation that Node runs.
+#[cfg(not(target_arch = "wasm32"))]
 #[test]
 fn a_thousand_copies_tampered_with_at_random_are_all_found_out_where_it_was_done() {
     const EVENTS: u64 = 60;

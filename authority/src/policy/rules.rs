@@ -143,6 +143,9 @@ impl Rule<'_> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::{super::contract::CONTRACT, *};
 
     fn texts(modules: &[(&str, &str)], said: &str) -> Vec<String> {
