@@ -140,6 +140,9 @@ fn shortest(number: f64) -> (String, i32) {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]
@@ -205,6 +208,22 @@ mod tests {
             canonical(&parsed(literals)),
             r#"{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"string":"€$\u000f\nA'B\"\\\\\"/"}"#
         );
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_written_the_same() {
+        // Doubles of every size, all of which take 16 or 17 digits.
+        let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..20_000 {
+            bits ^= bits << 13;
+            bits ^= bits >> 7;
+            bits ^= bits << 17;
+            let number = f64::from_bits(bits);
+            if number.is_finite() {
+                let text = canonical(&Value::from(number));
+                assert_eq!(canonical(&parsed(&text)), text, "{bits:x}");
+            }
+        }
     }
 
     fn parsed(text: &str) -> Value {
