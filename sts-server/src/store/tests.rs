@@ -276,6 +276,42 @@ async fn changes_that_queue_up_are_all_there_and_those_that_are_given_up_are_not
     assert_eq!(chain(&store, &zone).await, 201);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_goes_away_at_any_moment_leaves_the_writer_and_the_chain_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, zone) = with_zone(dir.path()).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..600 {
+        let (task_store, zone) = (store.clone(), zone.clone());
+        let work = tasks.spawn(async move {
+            let mut change = task_store.begin().await?;
+            change.append(&zone.id, &[told(&zone, number)]).await?;
+            change.commit().await
+        });
+        // As a client does that hangs up: before it began, in the middle, or when it was done.
+        tokio::time::sleep(Duration::from_micros(u64::from(number % 40) * 25)).await;
+        work.abort();
+    }
+    let mut known = 0;
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok(outcome) => {
+                outcome.unwrap();
+                known += 1;
+            }
+            Err(cancelled) => assert!(cancelled.is_cancelled()),
+        }
+    }
+    let mut change = store.begin().await.unwrap();
+    change.append(&zone.id, &[told(&zone, 999)]).await.unwrap();
+    change.commit().await.unwrap();
+    let length = chain(&store, &zone).await;
+    assert!(
+        (known + 1..=601).contains(&length),
+        "{known} known, {length} there"
+    );
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_what_it_cannot_keep_and_keeps_what_it_did_not_refuse() {
     let dir = tempfile::tempdir().unwrap();

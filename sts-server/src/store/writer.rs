@@ -88,13 +88,22 @@ impl Writer {
     pub(super) async fn begin(&self) -> Result<Turn> {
         let mut queued = Queued::new(self);
         let locked = tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.0.batch).lock_owned());
-        let mut batch = locked.await.map_err(|_| StoreError::Busy)?;
+        let batch = locked.await.map_err(|_| StoreError::Busy)?;
         queued.served = true;
         drop(queued);
+        // Whoever goes away meanwhile leaves no connection half in a transaction: the turn is taken to its
+        // end, and undone as any other that is let go of.
+        let taking = tokio::spawn(self.clone().take_turn(batch));
+        match taking.await {
+            Ok(turn) => turn,
+            Err(_) => Err(StoreError::Database(sqlx::Error::WorkerCrashed)),
+        }
+    }
+
+    async fn take_turn(self, mut batch: OwnedMutexGuard<Batch>) -> Result<Turn> {
         if let Err(error) = batch.undo().await {
             batch.fail(&error).await;
         }
-        // From here on whoever lets go of the turn leaves something to undo.
         let connection = match batch.connection.take() {
             Some(connection) => connection,
             None => {
@@ -104,7 +113,7 @@ impl Writer {
             }
         };
         let mut turn = Turn {
-            writer: self.clone(),
+            writer: self,
             batch: Some(batch),
             connection: Some(connection),
         };
@@ -158,13 +167,14 @@ impl Drop for Queued<'_> {
 impl Batch {
     /// Undoes the change that was abandoned last, if one was.
     async fn undo(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.abandoned)
+        if self.abandoned
             && let Some(connection) = &mut self.connection
         {
             connection
                 .execute("ROLLBACK TO change; RELEASE change")
                 .await?;
         }
+        self.abandoned = false;
         Ok(())
     }
 
@@ -189,6 +199,7 @@ impl Batch {
     /// Nothing of it happened. The connection may be in any state, so another takes its place.
     async fn fail(&mut self, error: &StoreError) {
         tracing::error!(%error, "changes could not be committed");
+        (self.abandoned, self.since) = (false, None);
         for waiting in self.waiting.drain(..) {
             let _ = waiting.send(Err(error.again()));
         }
