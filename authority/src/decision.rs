@@ -12,6 +12,7 @@ pub use self::account::{Account, Decided, Evaluated};
 use self::shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict};
 
 use crate::{
+    audit::Event,
     mandate::{Expected, Mandate, MandateUse, verify},
     path::NormalPath,
     policy::{
@@ -190,9 +191,9 @@ pub fn identify(
 ) -> Result<Identified, Refusal> {
     let path = NormalPath::parse(request.target)
         .map_err(|error| Refusal::with_detail(Reason::PathAmbiguous, error.to_string()))?;
-    account.path = Some(path.as_str().to_owned());
+    account.path = Some(Event::text(path.as_str()));
     let identifier = called_resource(snapshot, request, &path)?.to_owned();
-    account.resource = Some(identifier.clone());
+    account.resource = Some(Event::text(&identifier));
     let token = bearer_token(request.authorization)?;
     let (mandate, cached) = mandate(snapshot, token, now)?;
     account.mandate = Some(Arc::clone(&mandate));
@@ -296,10 +297,7 @@ fn outcome(
         })?;
     let refusal =
         (!result.allows()).then(|| Reason::PolicyDenied(shadow::own_reason(&result).to_owned()));
-    account.evaluated = Some(Evaluated {
-        determining_policies: std::mem::take(&mut result.determining_policies),
-        diagnostics: std::mem::take(&mut result.diagnostics),
-    });
+    account.evaluated = Some(Evaluated::of(&mut result));
     if let Some(reason) = refusal {
         return Err(reason.into());
     }

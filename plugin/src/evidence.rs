@@ -174,7 +174,7 @@ impl Evidence {
         let decided = Decided {
             id: self.ids.next(at),
             at,
-            reason: reason.map(str::to_owned),
+            reason: reason.map(Event::text),
             latency_us: now.saturating_sub(started) / 1_000,
             stands_for,
             cut,

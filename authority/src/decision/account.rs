@@ -8,6 +8,7 @@ use crate::{
     audit::{Decision, Event, EventType, MandateFacts, OccurredAt, PolicyFacts},
     ids::ZoneId,
     mandate::Mandate,
+    policy::PolicyResult,
     snapshot::PolicyOrigin,
 };
 
@@ -20,9 +21,9 @@ pub struct Account {
     pub traceparent: Option<String>,
     /// Its method.
     pub method: String,
-    /// Its path, normalised.
+    /// Its path, normalised and [cut](Event::text).
     pub path: Option<String>,
-    /// The resource that it is for.
+    /// The resource that it is for, [cut](Event::text): nobody may have heard of it.
     pub resource: Option<String>,
     /// The mandate, once it was verified.
     pub mandate: Option<Arc<Mandate>>,
@@ -32,13 +33,65 @@ pub struct Account {
     pub evaluated: Option<Evaluated>,
 }
 
-/// What a policy says of its result.
+/// Most that is kept of what a policy says of one decision, in bytes: a policy may repeat what a stranger
+/// sent.
+const MAX_SAID_BYTES: usize = 4 * 1024;
+
+/// What a policy says of its result, as much of it as evidence holds.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluated {
     /// What in it decided.
     pub determining_policies: Vec<Map<String, Value>>,
     /// What it remarked.
     pub diagnostics: Vec<Map<String, Value>>,
+}
+
+impl Evaluated {
+    /// What `result` says.
+    pub fn of(result: &mut PolicyResult) -> Self {
+        Self {
+            determining_policies: bounded(std::mem::take(&mut result.determining_policies)),
+            diagnostics: bounded(std::mem::take(&mut result.diagnostics)),
+        }
+    }
+}
+
+/// The first of `items` that fit, and how many there were beside them.
+fn bounded(mut items: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
+    let mut room = MAX_SAID_BYTES;
+    let fitting = items
+        .iter()
+        .take_while(|item| match room.checked_sub(members(item)) {
+            Some(rest) => {
+                room = rest;
+                true
+            }
+            None => false,
+        })
+        .count();
+    if fitting < items.len() {
+        let left_out = items.len() - fitting;
+        items.truncate(fitting);
+        let told = [("left_out".to_owned(), Value::from(left_out))];
+        items.push(Map::from_iter(told));
+    }
+    items
+}
+
+/// About as many bytes as it is written in.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 16,
+        Value::String(text) => text.len() + 3,
+        Value::Array(items) => items.iter().map(weight).sum::<usize>() + items.len() + 2,
+        Value::Object(item) => members(item),
+    }
+}
+
+fn members(item: &Map<String, Value>) -> usize {
+    let each = |(name, value): (&String, &Value)| name.len() + 4 + weight(value);
+    item.iter().map(each).sum::<usize>() + 2
 }
 
 /// A decision on a request, apart from what is known of the request.
@@ -48,7 +101,7 @@ pub struct Decided {
     pub id: String,
     /// When.
     pub at: OccurredAt,
-    /// Why not.
+    /// Why not, [cut](Event::text): it may be a policy's own.
     pub reason: Option<String>,
     /// How long it took, in microseconds.
     pub latency_us: u64,
@@ -72,7 +125,7 @@ impl Account {
         let reason = decided.reason.as_deref();
         if let Some(reason) = reason {
             event.decision = Decision::Deny;
-            event.reason = Some(Event::text(reason));
+            event.reason = Some(reason.to_owned());
         }
         match &self.evaluated {
             Some(evaluated) => {
@@ -93,14 +146,43 @@ impl Account {
         if let Some(mandate) = &self.mandate {
             event.mandate = MandateFacts::from(mandate.claims());
         }
-        event.resource = self.resource.as_deref().map(Event::text);
+        event.resource.clone_from(&self.resource);
         event.method = Some(self.method.clone());
-        event.path = self.path.as_deref().map(Event::text);
+        event.path.clone_from(&self.path);
         event.latency_us = Some(decided.latency_us);
         event.stands_for = decided.stands_for;
         if decided.cut {
             event.action = Some("cut".to_owned());
         }
         event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    fn items(texts: &[&str]) -> Vec<Map<String, Value>> {
+        let item = |text: &&str| json!({"said": [text]}).as_object().cloned().unwrap();
+        texts.iter().map(item).collect()
+    }
+
+    #[test]
+    fn evidence_holds_so_much_of_what_a_policy_says_and_tells_of_the_rest() {
+        let long = "x".repeat(3_000);
+        assert_eq!(bounded(items(&["a", &long])), items(&["a", &long]));
+        let cut = bounded(items(&["a", &long, &long, "b"]));
+        assert_eq!(cut[..2], items(&["a", &long]));
+        assert_eq!(
+            cut[2..],
+            [json!({"left_out": 2}).as_object().cloned().unwrap()]
+        );
+        let echo = "x".repeat(1_000_000);
+        assert_eq!(bounded(items(&[&echo])).len(), 1);
+        assert!(weight(&json!(bounded(items(&[&echo])))) < 100);
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use authority::{
+    decision::Evaluated,
     decision::shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict, failure, own_reason},
     delegation::Excess,
     mandate::MandateUse,
@@ -98,18 +99,14 @@ impl Sts {
                 "reason": reason,
             });
             trail.event.resources.extend(decided.as_object().cloned());
-            if let Some(PolicyResult {
-                determining_policies,
-                diagnostics,
-                ..
-            }) = result
-            {
-                trail.event.evaluation_status = "complete".to_owned();
-                trail
-                    .event
+            if let Some(mut result) = result {
+                let said = Evaluated::of(&mut result);
+                let event = &mut trail.event;
+                event.evaluation_status = "complete".to_owned();
+                event
                     .determining_policies_json
-                    .extend(determining_policies);
-                trail.event.diagnostics_json.extend(diagnostics);
+                    .extend(said.determining_policies);
+                event.diagnostics_json.extend(said.diagnostics);
             } else if let Some(reason) = reason
                 && trail.event.evaluation_status != "complete"
             {
