@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use authority::{
-    audit::OccurredAt,
+    audit::{Event, OccurredAt},
     decision::{Account, Decided, Suspect, shadow::Tally},
     ids::ZoneId,
     mandate::{Claims, Mandate},
@@ -138,15 +138,18 @@ impl Worker {
         started: u64,
     ) -> Result<(), Reason> {
         let span = (started, host::now_nanos());
-        if self.config.audit.filter_state {
-            self.show(&account, reason, cut, span);
-        }
         // Without an STS there is nobody to tell.
-        if matches!(self.config.source, Source::Inline(_)) {
-            return Ok(());
-        }
-        match self.evidence.add(account, reason, cut, span) {
-            Ok(_) => Ok(()),
+        let taken = match self.config.source {
+            Source::Sts(_) => self.evidence.add(Rc::clone(&account), reason, cut, span),
+            Source::Inline(_) => Ok(None),
+        };
+        match taken {
+            Ok(taken) => {
+                if self.config.audit.filter_state {
+                    self.show(&account, taken, reason, cut, span);
+                }
+                Ok(())
+            }
             Err(NoRoom) => {
                 self.metrics.count("caracal_audit_lost.outcome.denied");
                 Err(Reason::AuditUnavailable)
@@ -155,17 +158,25 @@ impl Worker {
     }
 
     /// Leaves the event in Envoy's filter state, as `wasm.caracal`, for access logs to carry.
-    fn show(&self, account: &Account, reason: Option<&str>, cut: bool, (started, now): (u64, u64)) {
+    /// Without an event of its own, because many stand for one or nobody takes any, it has no id.
+    fn show(
+        &self,
+        account: &Account,
+        taken: Option<Decided>,
+        reason: Option<&str>,
+        cut: bool,
+        (started, now): (u64, u64),
+    ) {
         let zone = self.snapshot.as_ref().map(|snapshot| snapshot.zone());
         let unknown = ZoneId::from(self.config.zone.as_str());
-        let decided = Decided {
+        let decided = taken.unwrap_or_else(|| Decided {
             id: String::new(),
             at: OccurredAt(now / 1_000),
-            reason: reason.map(str::to_owned),
+            reason: reason.map(Event::text),
             latency_us: now.saturating_sub(started) / 1_000,
             stands_for: None,
             cut,
-        };
+        });
         let event = account.event(zone.unwrap_or(&unknown), &decided);
         if let Ok(text) = serde_json::to_string(&event) {
             let _ = hostcalls::set_property(vec!["caracal"], Some(text.as_bytes()));

@@ -222,6 +222,7 @@ fn an_event_tells_who_called_what_and_by_which_policy() {
     });
     let carried: Value = serde_json::from_str(line["caracal"].as_str().unwrap()).unwrap();
     for name in [
+        "id",
         "decision",
         "client_id",
         "jti",
