@@ -165,6 +165,16 @@ impl Export {
         let entries = store
             .entries_after(&self.ledger, self.written, most)
             .await?;
+        if entries.first().map(|entry| entry.seq) != Some(self.written + 1) {
+            // What retention took away meanwhile is not missing.
+            let pruned = store.ledger(&self.ledger.zone_id).await?.pruned;
+            if pruned > self.written {
+                return Err(Error::new(
+                    Code::EXPORT_NOT_RESUMABLE,
+                    "retention has removed what was still to be exported; export anew",
+                ));
+            }
+        }
         let through = entries.last().map_or(self.written, |entry| entry.seq);
         let mut checkpoints = store
             .checkpoints_between(&self.ledger, self.written + 1, through)
