@@ -22,7 +22,7 @@ use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    extract::{Id, InZone, Json, query as query_of},
+    extract::{Id, InLedgerOf, Json, query as query_of},
     gateways::AtGateway,
 };
 use crate::{
@@ -104,7 +104,7 @@ impl FromRequestParts<Arc<Sts>> for Asked {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, sts: &Arc<Sts>) -> Result<Self> {
-        let InZone(zone) = InZone::from_request_parts(parts, sts).await?;
+        let InLedgerOf(zone) = InLedgerOf::from_request_parts(parts, sts).await?;
         let fields: Fields = query_of(parts, sts).await?;
         let limit = fields.limit.unwrap_or(DEFAULT_PAGE);
         if !(1..=MAX_PAGE).contains(&limit) {
@@ -191,7 +191,7 @@ pub(super) async fn query(State(sts): State<Arc<Sts>>, asked: Asked) -> Result<R
 
 pub(super) async fn by_request(
     State(sts): State<Arc<Sts>>,
-    InZone(zone): InZone,
+    InLedgerOf(zone): InLedgerOf,
     Id(request_id): Id,
 ) -> Result<Response> {
     let found = sts.events_of_request(&zone, &request_id).await?;
@@ -207,7 +207,7 @@ pub(super) async fn by_request(
 
 pub(super) async fn explain(
     State(sts): State<Arc<Sts>>,
-    InZone(zone): InZone,
+    InLedgerOf(zone): InLedgerOf,
     Id(request_id): Id,
 ) -> Result<Body<Value>> {
     Ok(Body(sts.explain(&zone, &request_id).await?))
@@ -216,7 +216,7 @@ pub(super) async fn explain(
 /// Every public key that ever signed for the zone: what an auditor needs beside an export.
 pub(super) async fn keys(
     State(sts): State<Arc<Sts>>,
-    InZone(zone): InZone,
+    InLedgerOf(zone): InLedgerOf,
 ) -> Result<Body<JwkSet>> {
     Ok(Body(sts.audit_keys(&zone).await?))
 }
@@ -224,7 +224,7 @@ pub(super) async fn keys(
 /// Where the ledger stands, signed: for whoever wants to hold a later export against it.
 pub(super) async fn checkpoint(
     State(sts): State<Arc<Sts>>,
-    InZone(zone): InZone,
+    InLedgerOf(zone): InLedgerOf,
 ) -> Result<Body<SignedCheckpoint>> {
     let ledger = sts.store.ledger(&zone.id).await?;
     Ok(Body(sts.sign_checkpoint(&ledger, None).await?))
@@ -276,7 +276,7 @@ impl FromRequestParts<Arc<Sts>> for Range {
 
 pub(super) async fn export(
     State(sts): State<Arc<Sts>>,
-    InZone(zone): InZone,
+    InLedgerOf(zone): InLedgerOf,
     Range(range): Range,
 ) -> Result<Response> {
     let export = sts.export(&zone, range).await?;

@@ -116,6 +116,19 @@ impl FromRequestParts<Arc<Sts>> for InZone {
     }
 }
 
+/// The same, or an archived zone by its id.
+pub(super) struct InLedgerOf(pub(super) store::Zone);
+
+impl FromRequestParts<Arc<Sts>> for InLedgerOf {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, sts: &Arc<Sts>) -> Result<Self, Error> {
+        let ZoneParameter { z } = parameters(parts, sts).await?;
+        let zone = sts.store.zone_even_archived(&z).await?;
+        zone.map(Self).ok_or_else(|| crate::zones::not_found(&z))
+    }
+}
+
 /// The text that stands for the zone in the path, not looked up.
 pub(super) struct ZoneText(pub(super) String);
 

@@ -41,6 +41,17 @@ impl Store {
             .await?)
     }
 
+    /// The same, or an archived zone with this id: for its evidence, which outlives it.
+    pub(crate) async fn zone_even_archived(&self, id_or_slug: &str) -> Result<Option<Zone>> {
+        if let Some(zone) = self.zone(id_or_slug).await? {
+            return Ok(Some(zone));
+        }
+        Ok(sqlx::query_as("SELECT * FROM zones WHERE id = ?")
+            .bind(id_or_slug)
+            .fetch_optional(&self.readers)
+            .await?)
+    }
+
     /// The zones.
     pub(crate) async fn zones(&self, page: &PageRequest) -> Result<Page<Zone>> {
         let sql = "SELECT * FROM zones WHERE id > ? AND archived_at IS NULL ORDER BY id LIMIT ?";

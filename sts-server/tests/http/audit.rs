@@ -671,6 +671,19 @@ fn an_export_goes_on_where_it_was_broken_off_and_keys_that_sign_no_more_verify()
     assert!(part.len() <= whole.len());
 }
 
+#[test]
+fn the_evidence_of_an_archived_zone_is_there_under_its_id() {
+    let world = World::new();
+    let demo = world.demo();
+    demo.exchange(&[]).expect(200);
+    demo.zone.admin("DELETE", "", None).expect(204);
+    let zone = zone(&world, &demo.zone.id);
+    assert_eq!(events(&zone).last().unwrap()["action"], "zone.archive");
+    verify(&zone, &export(&zone, ""), None).unwrap();
+    let by_slug = world.get("/v1/zones/demo/audit");
+    assert_eq!(by_slug.error(), (404, "zone_not_found"));
+}
+
 #[tokio::test]
 async fn old_segments_go_whole_and_what_is_left_still_verifies() {
     let world = World::with(|config| {
