@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::evidence::OnOverflow;
 
 fn with_sts() -> Value {
     json!({
@@ -180,4 +181,53 @@ fn a_gateway_without_sts_is_checked_at_start() {
         parse(&config).err().unwrap(),
         "policy: is missing beside jwks"
     );
+}
+
+#[test]
+fn evidence_is_held_as_told_and_what_makes_no_sense_is_named() {
+    let audit = |audit: Value| {
+        let mut config = with_sts();
+        config["audit"] = audit;
+        parse(&config).map(|config| config.audit)
+    };
+    let defaults = parse(&with_sts()).unwrap().audit;
+    assert_eq!(
+        (defaults.buffer_events, defaults.flush.as_millis()),
+        (10_000, 200)
+    );
+    assert_eq!(defaults.on_overflow, OnOverflow::Deny);
+    assert!(!defaults.filter_state && defaults.sampling.is_empty());
+    let told = audit(json!({
+        "buffer_events": 500, "flush_ms": 50, "on_overflow": "drop", "filter_state": true,
+        "sample_allows": [{"resource": "resource://hot", "one_in": 100}],
+    }))
+    .unwrap();
+    assert_eq!((told.buffer_events, told.flush.as_millis()), (500, 50));
+    assert_eq!(told.on_overflow, OnOverflow::Drop);
+    assert_eq!(told.sampling[0].one_in, 100);
+    let one = json!({"resource": "resource://hot", "one_in": 2});
+    for (wrong, named) in [
+        (json!({"buffer_events": 99}), "audit.buffer_events: between"),
+        (
+            json!({"buffer_events": 1_000_001}),
+            "audit.buffer_events: between",
+        ),
+        (json!({"flush_ms": 10_001}), "audit.flush_ms: 10000 at most"),
+        (
+            json!({"on_overflow": "allow"}),
+            "audit.on_overflow: unknown variant",
+        ),
+        (json!({"fail_open": true}), "audit.fail_open: unknown field"),
+        (
+            json!({"sample_allows": [{"resource": "r", "one_in": 1}]}),
+            "audit.sample_allows[0].one_in: 2 at least",
+        ),
+        (
+            json!({"sample_allows": [one, one]}),
+            "audit.sample_allows[1].resource: stands there twice",
+        ),
+    ] {
+        let error = audit(wrong.clone()).unwrap_err();
+        assert!(error.starts_with(named), "{wrong}: {error}");
+    }
 }
