@@ -3,6 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
+    audit::{Decision, Event, EventType, MandateFacts, OccurredAt},
+    decision::{Account, Decided},
+    ids::ZoneId,
     path::NormalPath,
     policy::{
         PolicyDecision, PolicyResult,
@@ -14,6 +17,8 @@ use crate::{
 
 const INPUT_SCHEMA: &str =
     include_str!("../testdata/interop/schemas/caracal-policy-input-2026-05-20.schema.json");
+const EVENT_SCHEMA: &str =
+    include_str!("../testdata/interop/schemas/caracal-audit-event-2026-05-21.schema.json");
 const RESULT_SCHEMA: &str =
     include_str!("../testdata/interop/schemas/caracal-policy-result-2026-05-20.schema.json");
 
@@ -133,6 +138,51 @@ fn the_published_input_is_one_that_a_policy_may_be_given() {
     assert_valid(&validator(INPUT_SCHEMA), &document);
     let input = PolicyInput::from_json(document.clone());
     assert_eq!(input.to_json().unwrap(), document);
+}
+
+#[test]
+fn an_audit_event_fits_the_published_schema_whatever_it_tells_of() {
+    let validator = validator(EVENT_SCHEMA);
+    let zone = ZoneId::from(ZONE);
+    let decided = Decided {
+        id: "01980000-0000-7000-8000-000000000001".to_owned(),
+        at: OccurredAt(1_790_000_000_000_000),
+        reason: Some("token_missing".to_owned()),
+        latency_us: 7,
+        stands_for: None,
+        cut: false,
+    };
+    let stranger = Account {
+        request_id: "request-1".to_owned(),
+        ..Account::default()
+    };
+    let mut events = vec![stranger.event(&zone, &decided)];
+    for token in mandates() {
+        let mandate = verified(&token).unwrap();
+        let mut minted = Event::new(
+            decided.id.clone(),
+            zone.clone(),
+            EventType::TokenExchange,
+            "request-2".to_owned(),
+            decided.at,
+        );
+        minted.mandate = MandateFacts::from(mandate.claims());
+        events.push(minted);
+    }
+    for event_type in EventType::ALL {
+        let id = decided.id.clone();
+        let mut event = Event::new(id, zone.clone(), event_type, "r".to_owned(), decided.at);
+        event.decision = Decision::Deny;
+        events.push(event);
+    }
+    for event in events {
+        let written = serde_json::to_value(&event).unwrap();
+        assert_valid(&validator, &written);
+        // The name in queries is the one in events.
+        assert_eq!(written["event_type"], event.event_type.name());
+        assert_eq!(written["decision"], event.decision.name());
+        assert_eq!(serde_json::from_value::<Event>(written).unwrap(), event);
+    }
 }
 
 #[test]
