@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
-    Context, ZoneArg, audit_export, audit_verify,
+    Context, ZoneArg, audit_convert, audit_export, audit_verify,
     client::{Client, encoded, path, with_members},
     error::CliError,
     output::{Field, Format, printable},
@@ -50,7 +50,8 @@ pub(super) enum AuditCommand {
     /// Write the ledger, or the end of it, to a file that anyone can verify
     #[command(after_help = "Examples:\n  \
         caracal audit export --zone demo --to demo.jsonl --keys demo.keys.json\n  \
-        caracal audit export --zone demo --since 2026-11-01T00:00:00Z --to november.jsonl\n\n\
+        caracal audit export --zone demo --since 2026-11-01T00:00:00Z --to november.jsonl\n  \
+        caracal audit export --zone demo --to demo.parquet\n\n\
         An export that was broken off goes on where it ended when the command is given again.")]
     Export(audit_export::ExportArgs),
     /// Check an export with nothing but the zone's public keys
@@ -58,6 +59,11 @@ pub(super) enum AuditCommand {
         caracal audit verify demo.jsonl --keys demo.keys.json\n  \
         caracal audit verify demo.jsonl --keys demo.keys.json --checkpoint last-month.json")]
     Verify(audit_verify::VerifyArgs),
+    /// Make a file for other tools of an export: Parquet, or JSON Lines, in OCSF
+    #[command(after_help = "Examples:\n  \
+        caracal audit convert demo.jsonl --to demo.parquet\n  \
+        caracal audit convert demo.jsonl --to demo.ocsf.jsonl --as ocsf")]
+    Convert(audit_convert::ConvertArgs),
     /// Write where the ledger stands, signed, for holding later exports against it
     Checkpoint {
         #[command(flatten)]
@@ -177,6 +183,7 @@ pub(super) fn run(command: &AuditCommand, context: &Context<'_>) -> Result<(), C
         AuditCommand::Query { filter, limit, csv } => query(filter, *limit, *csv, context),
         AuditCommand::Tail { filter } => tail(filter, context),
         AuditCommand::Export(arguments) => audit_export::run(arguments, context),
+        AuditCommand::Convert(arguments) => audit_convert::run(arguments, context),
         AuditCommand::Verify(arguments) => audit_verify::run(arguments, context),
         AuditCommand::Checkpoint { zone } => show(zone, "checkpoint", context),
         AuditCommand::Keys { zone } => show(zone, "keys", context),
@@ -248,7 +255,7 @@ fn query(
 }
 
 /// An event with the members that a line of a table shows.
-fn in_short(event: Value) -> Value {
+pub(super) fn in_short(event: Value) -> Value {
     let text = |name: &str| event.get(name).and_then(Value::as_str);
     let what = match (text("action"), text("method")) {
         (Some("cut"), Some(method)) => format!("cut {method}"),

@@ -2,25 +2,22 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{BufRead, BufReader, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write},
+    io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use authority::audit::Line;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Context, ZoneArg,
-    client::{encoded, path},
+    audit_convert::{Form, FormArg, convert},
+    client::{encoded, path, with_members},
     error::CliError,
     output::Field,
+    progress::Progress,
 };
-
-/// How often the progress is shown.
-const SHOWN_EVERY: Duration = Duration::from_millis(200);
-const BAR_CHARACTERS: u64 = 30;
 
 const FIELDS: [Field; 3] = [
     ("export", "file"),
@@ -35,6 +32,8 @@ pub(super) struct ExportArgs {
     /// The file to write; an export in it that was broken off is continued
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
+    #[command(flatten)]
+    form: FormArg,
     /// Also write the zone's public keys, which verification needs
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
@@ -55,10 +54,29 @@ struct Begun {
 }
 
 pub(super) fn run(arguments: &ExportArgs, context: &Context<'_>) -> Result<(), CliError> {
+    let form = arguments.form.of(&arguments.to);
+    if form == Form::Ledger {
+        let shown = fetch(arguments, &arguments.to, context)?;
+        return context.output.record(&shown, &FIELDS);
+    }
+    // What is fetched can go on where it ended and can be verified; another form is made of it.
+    let mut fetched = arguments.to.clone().into_os_string();
+    fetched.push(".ledger");
+    let fetched = PathBuf::from(fetched);
+    let shown = fetch(arguments, &fetched, context)?;
+    convert(&fetched, &arguments.to, form)?;
+    std::fs::remove_file(&fetched).map_err(|error| CliError::file(&fetched, error))?;
+    let file = json!(arguments.to.display().to_string());
+    let shown = with_members(shown, [("file", file)]);
+    context.output.record(&shown, &FIELDS)
+}
+
+/// Fetches the ledger into a file, and tells of it.
+fn fetch(arguments: &ExportArgs, to: &Path, context: &Context<'_>) -> Result<Value, CliError> {
     let client = context.admin()?;
     let zone = context.zone(&arguments.zone)?;
-    let failed = |error| CliError::file(&arguments.to, error);
-    let begun = begun(&arguments.to)?;
+    let failed = |error| CliError::file(to, error);
+    let begun = begun(to)?;
     let mut query = vec![];
     if let Some(until) = &arguments.until {
         query.push(format!("until={}", encoded(until)));
@@ -78,12 +96,12 @@ pub(super) fn run(arguments: &ExportArgs, context: &Context<'_>) -> Result<(), C
         .create(true)
         .truncate(false)
         .write(true)
-        .open(&arguments.to)
+        .open(to)
         .map_err(failed)?;
     let from = begun.as_ref().map_or(0, |begun| begun.bytes);
     file.set_len(from).map_err(failed)?;
     file.seek(SeekFrom::End(0)).map_err(failed)?;
-    let mut progress = Progress::new(total);
+    let mut progress = Progress::new(total, "events");
     let mut file = BufWriter::new(file);
     let mut lines = BufReader::new(stream.body);
     let mut line = Vec::new();
@@ -109,7 +127,7 @@ pub(super) fn run(arguments: &ExportArgs, context: &Context<'_>) -> Result<(), C
         }
         ended = line.starts_with(br#"{"line":"end""#);
         if line.starts_with(br#"{"line":"event""#) {
-            progress.step();
+            progress.advance(1);
         }
         file.write_all(&line).map_err(failed)?;
     }
@@ -120,12 +138,11 @@ pub(super) fn run(arguments: &ExportArgs, context: &Context<'_>) -> Result<(), C
         let found = client.get(&path(&["v1", "zones", &zone, "audit", "keys"]))?;
         std::fs::write(keys, format!("{found}\n")).map_err(|error| CliError::file(keys, error))?;
     }
-    let shown = json!({
-        "file": arguments.to.display().to_string(),
-        "events": progress.done,
+    Ok(json!({
+        "file": to.display().to_string(),
+        "events": progress.done(),
         "resumed_after": begun.map(|begun| begun.after),
-    });
-    context.output.record(&shown, &FIELDS)
+    }))
 }
 
 /// What is in the file already: the whole lines of an export that has no end.
@@ -168,56 +185,6 @@ fn begun(path: &Path) -> Result<Option<Begun>, CliError> {
         }
         if let Some(begun) = &mut begun {
             begun.bytes += u64::try_from(read).unwrap_or_default();
-        }
-    }
-}
-
-/// A bar on a terminal, and nothing elsewhere.
-struct Progress {
-    total: u64,
-    done: u64,
-    shown: Option<Instant>,
-    is_terminal: bool,
-}
-
-impl Progress {
-    fn new(total: u64) -> Self {
-        Self {
-            total,
-            done: 0,
-            shown: None,
-            is_terminal: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn step(&mut self) {
-        self.done += 1;
-        if self.is_terminal && self.shown.is_none_or(|shown| shown.elapsed() > SHOWN_EVERY) {
-            self.show();
-        }
-    }
-
-    fn show(&mut self) {
-        let filled = (self.done * BAR_CHARACTERS)
-            .checked_div(self.total)
-            .unwrap_or(BAR_CHARACTERS);
-        let bar: String = (0..BAR_CHARACTERS)
-            .map(|place| if place < filled { '#' } else { '.' })
-            .collect();
-        // A bar that cannot be drawn is no reason to stop.
-        let _ = write!(
-            std::io::stderr().lock(),
-            "\r  [{bar}] {} of {} events",
-            self.done,
-            self.total
-        );
-        self.shown = Some(Instant::now());
-    }
-
-    fn end(&mut self) {
-        if self.is_terminal {
-            self.show();
-            let _ = writeln!(std::io::stderr().lock());
         }
     }
 }

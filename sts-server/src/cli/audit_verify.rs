@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{Context, error::CliError, output::Field};
 
 /// Longest line that is read: an event has 16 KiB at most, changes may have more.
-const MAX_LINE_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const MAX_LINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Largest file of keys or of a checkpoint.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 

@@ -3,6 +3,7 @@
 
 mod application;
 mod audit;
+mod audit_convert;
 mod audit_export;
 mod audit_verify;
 mod client;
@@ -17,6 +18,8 @@ mod inspect;
 mod instant;
 mod key;
 mod mint;
+mod ocsf;
+mod ocsf_parquet;
 mod output;
 mod policy;
 mod policy_eval;
@@ -27,6 +30,7 @@ mod policy_shadow;
 mod policy_source;
 mod policy_test;
 mod policy_trial;
+mod progress;
 mod resource;
 mod revoke;
 mod secret;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod delegation;
+mod evidence;
 mod policy;
 mod revocation;
 mod world;
