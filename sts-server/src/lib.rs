@@ -40,6 +40,7 @@ mod simulations;
 mod store;
 mod sts;
 pub mod suite;
+mod telemetry;
 mod zones;
 
 pub use self::{
@@ -52,4 +53,5 @@ pub use self::{
     server::{ServeConfig, ServeError, serve},
     sessions::SessionLimits,
     store::StoreError,
+    telemetry::{Telemetry, TelemetryError},
 };

@@ -26,6 +26,7 @@ use crate::{
     sessions::{MAX_SESSION_DEPTH, SessionLimits},
     store::{Store, StoreError},
     sts::Sts,
+    telemetry::Telemetry,
 };
 
 /// How long requests that are under way may take once the server goes down.
@@ -64,6 +65,8 @@ pub struct ServeConfig {
     pub session_limits: SessionLimits,
     /// How evidence is kept.
     pub ledger: LedgerSettings,
+    /// Where traces go.
+    pub telemetry: Telemetry,
 }
 
 impl Default for ServeConfig {
@@ -80,6 +83,7 @@ impl Default for ServeConfig {
             auth_failures_per_minute: 60,
             session_limits: SessionLimits::default(),
             ledger: LedgerSettings::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -190,6 +194,9 @@ pub async fn serve(
         tracing::warn!(%error, "no last checkpoints of the ledgers could be made");
     }
     store.close().await;
+    // Waits for the collector, and so not on a thread that serves.
+    let telemetry = config.telemetry;
+    let _ = tokio::task::spawn_blocking(move || telemetry.shutdown()).await;
     Ok(())
 }
 
@@ -245,6 +252,7 @@ async fn start(
         audit_news: Default::default(),
         presence: Default::default(),
         metrics: Metrics::new(),
+        telemetry: config.telemetry.clone(),
         closing,
     };
     sts.check_ledgers()

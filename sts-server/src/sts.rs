@@ -23,6 +23,7 @@ use crate::{
     sessions::{SessionLimits, Sweeper},
     shadows::Shadows,
     store::{Change, Store},
+    telemetry::Telemetry,
 };
 
 /// The state of a running STS. Each noun's rules are methods on it, in the module of that noun.
@@ -51,6 +52,7 @@ pub(crate) struct Sts {
     /// Of the gateways.
     pub(crate) presence: Presence,
     pub(crate) metrics: Metrics,
+    pub(crate) telemetry: Telemetry,
     pub(crate) closing: watch::Receiver<bool>,
 }
 

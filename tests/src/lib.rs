@@ -12,6 +12,7 @@
 
 pub mod browser;
 pub mod clients;
+pub mod collector;
 pub mod gateway;
 pub mod http;
 pub mod mandates;

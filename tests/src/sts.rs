@@ -24,7 +24,7 @@ use crate::{
 pub struct Sts {
     dir: tempfile::TempDir,
     address: SocketAddr,
-    key_publish_lead_seconds: u64,
+    arguments: Vec<String>,
     process: Option<Process>,
     agent: Agent,
 }
@@ -64,6 +64,11 @@ impl Sts {
 
     /// Starts an STS in which a new key signs after `seconds`.
     pub fn with_key_publish_lead(seconds: u64) -> Self {
+        Self::with(&["--key-publish-lead-seconds", &seconds.to_string()])
+    }
+
+    /// Starts an STS with these arguments beside those that every test has.
+    pub fn with(arguments: &[&str]) -> Self {
         // The port is fixed for the life of the test, because a gateway knows it from its start.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = free.local_addr().unwrap();
@@ -76,7 +81,7 @@ impl Sts {
         let mut sts = Self {
             dir: tempfile::tempdir().unwrap(),
             address,
-            key_publish_lead_seconds: seconds,
+            arguments: arguments.iter().map(ToString::to_string).collect(),
             process: None,
             agent: agent.into(),
         };
@@ -111,8 +116,7 @@ impl Sts {
             .args(["serve", "--listen", &self.address.to_string()])
             .args(["--issuer", &self.issuer()])
             .args(["--mints-per-minute", "1000000"])
-            .arg("--key-publish-lead-seconds")
-            .arg(self.key_publish_lead_seconds.to_string());
+            .args(&self.arguments);
         let mut process = Process::start(&command, self.dir.path());
         eventually("the STS is ready", || {
             process.check();

@@ -49,6 +49,9 @@ pub(super) enum CliError {
     /// The server could not start or stopped with an error.
     #[error(transparent)]
     Serve(#[from] sts_server::ServeError),
+    /// Traces cannot be sent as it is wanted.
+    #[error(transparent)]
+    Telemetry(#[from] sts_server::TelemetryError),
     /// Standard output.
     #[error("cannot write the result: {0}")]
     Output(io::Error),
@@ -166,7 +169,7 @@ impl CliError {
             Self::Policy(errors) => ("invalid_rego", json!({"errors": errors})),
             Self::Finding(_) => ("failed", json!({})),
             Self::Tests(_) => ("tests_failed", json!({})),
-            Self::Serve(_) => ("serve", json!({})),
+            Self::Serve(_) | Self::Telemetry(_) => ("serve", json!({})),
             Self::Output(_) => ("output", json!({})),
             Self::Refused(refusal) => (refusal.error.as_str(), refusal_members(refusal)),
         };

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use sts_server::{LedgerSettings, ServeConfig, SessionLimits, secret::Secret};
+use sts_server::{LedgerSettings, ServeConfig, SessionLimits, Telemetry, secret::Secret};
 use zeroize::Zeroizing;
 
 use super::{
@@ -89,6 +89,10 @@ pub(super) struct Settings {
     /// [env: CARACAL_AUDIT_CHECKPOINT_SECONDS] [default: 10]
     #[arg(long, value_name = "SECONDS")]
     audit_checkpoint_seconds: Option<u64>,
+    /// Collector to which traces are sent by OTLP over HTTP; without it, none are made
+    /// [env: CARACAL_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// What is logged, such as info or sts_server=debug [env: CARACAL_LOG] [default: info]
     #[arg(long, value_name = "FILTER")]
     pub(super) log: Option<String>,
@@ -174,6 +178,9 @@ impl Settings {
             audit_segment_events: variables.parsed("CARACAL_AUDIT_SEGMENT_EVENTS")?,
             audit_checkpoint_seconds: variables.parsed("CARACAL_AUDIT_CHECKPOINT_SECONDS")?,
             idempotency_receipts: variables.parsed("CARACAL_IDEMPOTENCY_RECEIPTS")?,
+            otlp_endpoint: variables
+                .text("CARACAL_OTLP_ENDPOINT")
+                .or_else(|| variables.text("OTEL_EXPORTER_OTLP_ENDPOINT")),
             log: variables.text("CARACAL_LOG"),
             log_format: variables.parsed("CARACAL_LOG_FORMAT")?,
         })
@@ -223,6 +230,7 @@ impl Settings {
                 .audit_checkpoint_seconds
                 .or(lower.audit_checkpoint_seconds),
             idempotency_receipts: self.idempotency_receipts.or(lower.idempotency_receipts),
+            otlp_endpoint: self.otlp_endpoint.or(lower.otlp_endpoint),
             log: self.log.or(lower.log),
             log_format: self.log_format.or(lower.log_format),
         }
@@ -235,7 +243,12 @@ impl Settings {
             (None, None) => None,
         };
         let defaults = ServeConfig::default();
+        let telemetry = match &self.otlp_endpoint {
+            Some(endpoint) => Telemetry::start(endpoint)?,
+            None => Telemetry::default(),
+        };
         Ok(ServeConfig {
+            telemetry,
             listen: self.listen.unwrap_or(defaults.listen),
             data_dir: self.data_dir.unwrap_or(defaults.data_dir),
             database_url: self.database_url,
@@ -390,6 +403,26 @@ mod tests {
         );
         assert_eq!(token(&[], &[], &file), "at_from_a_file");
         assert_eq!(token(&[], &[], ""), "none");
+    }
+
+    #[test]
+    fn traces_are_off_until_a_collector_is_named_and_its_address_holds_no_secret() {
+        let config = |variables: &[(&str, &str)]| gather(&[], variables, "").unwrap().into_config();
+        let told =
+            |variables: &[(&str, &str)]| format!("{:?}", config(variables).unwrap().telemetry);
+        assert_eq!(told(&[]), "Telemetry(None)");
+        let standard = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+        assert!(told(&[standard]).contains("Some"));
+        for wrong in [
+            "http://user:secret@127.0.0.1:4318",
+            "127.0.0.1:4318",
+            "ftp://host",
+        ] {
+            assert!(
+                config(&[standard, ("CARACAL_OTLP_ENDPOINT", wrong)]).is_err(),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::{
     provenance::{Provenance, proven},
     store::{Change, LedgerHead, PolicyInputRow, RevocationRow, Zone},
     sts::Sts,
+    telemetry,
 };
 
 /// A successful exchange (RFC 8693 section 2.2.1).
@@ -81,6 +82,7 @@ impl Trail {
         let mut event = self.event.clone();
         event.latency_us = u64::try_from(self.started.elapsed().as_micros()).ok();
         event.occurred_at = clock::occurred_now();
+        telemetry::describe(&event);
         let (zone, request_id) = (&event.zone_id, &event.request_id);
         for input in &self.inputs {
             change
@@ -143,7 +145,10 @@ impl Sts {
         let mut trail = Trail::begin(started, &zone, request_id);
         trail.asks(&request);
         let outcome = match self.grant(&zone, &request, &mut trail).await {
-            Ok((party, minted)) => self.record_mint(&zone, &party, minted, &mut trail).await,
+            Ok((party, minted)) => {
+                let recording = self.record_mint(&zone, &party, minted, &mut trail);
+                self.telemetry.within("record", recording).await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = &outcome {
@@ -158,7 +163,11 @@ impl Sts {
         request: &Request,
         trail: &mut Trail,
     ) -> Result<(Party, Minted)> {
-        let party = self.authenticate(zone, request, trail).await?;
+        let authenticating = self.authenticate(zone, request, trail);
+        let party = self
+            .telemetry
+            .within("authenticate", authenticating)
+            .await?;
         proven(Actor::Application {
             id: party.application.id.to_string(),
         });
@@ -170,7 +179,8 @@ impl Sts {
             known.delegation_path = standing.path().iter().map(ToString::to_string).collect();
         }
         let ttl_seconds = request.ttl_seconds()?;
-        let granted = self.decide(zone, &party, request, trail).await?;
+        let deciding = self.decide(zone, &party, request, trail);
+        let granted = self.telemetry.within("decide", deciding).await?;
         let minted = self
             .mint(zone, &party, request, granted, ttl_seconds)
             .await?;

@@ -17,6 +17,7 @@ use crate::{
     error::{Code, Error, Result},
     provenance::Provenance,
     sts::Sts,
+    telemetry::Telemetry,
 };
 
 const REQUEST_ID: &str = "x-request-id";
@@ -49,10 +50,16 @@ pub(super) async fn edge(
         .and_then(|value| value.to_str().ok())
         .filter(|text| is_traceparent(text))
         .map(str::to_owned);
+    let traced = match is_background(&route) {
+        true => Telemetry::default().request(method, &route, None),
+        false => sts
+            .telemetry
+            .request(method, &route, traceparent.as_deref()),
+    };
     let answering = Provenance::of_request(id.clone(), traceparent)
         .of(next.run(request))
         .instrument(span.clone());
-    let mut response = answering.await;
+    let mut response = traced.around(answering).await;
     if let Some(error) = response.extensions_mut().remove::<Error>() {
         response = with_body(&error, &id, &response);
     }
@@ -65,12 +72,18 @@ pub(super) async fn edge(
     }
     let status = response.status().as_u16();
     sts.metrics.request(method, &route, status);
+    traced.answered(&id, status);
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| match route.as_str() {
         "/health" | "/ready" | "/metrics" => tracing::debug!(status, elapsed_ms, "answered"),
         _ => tracing::info!(status, elapsed_ms, "answered"),
     });
     response
+}
+
+/// What comes again and again by itself, and would bury the traces of what somebody asked for.
+fn is_background(route: &str) -> bool {
+    matches!(route, "/health" | "/ready" | "/metrics") || route.contains("/gateway/")
 }
 
 /// Refuses headers over the bound.

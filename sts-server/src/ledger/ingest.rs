@@ -78,8 +78,12 @@ impl Sts {
                 continue;
             }
             let accepted = new.len();
+            let traced: Vec<&Event> = new.iter().map(|(event, _)| *event).collect();
             let ledger = change.append_written(&gateway.zone_id, new).await?;
             change.commit().await?;
+            for event in traced {
+                self.telemetry.decided(event);
+            }
             taken.accepted += accepted;
             self.recorded(&ledger, accepted);
         }
