@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -69,6 +69,15 @@ impl Sts {
 
     /// Starts an STS with these arguments beside those that every test has.
     pub fn with(arguments: &[&str]) -> Self {
+        Self::of(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    /// Starts an STS whose data is in a directory below `dir`.
+    pub fn start_in(dir: &Path) -> Self {
+        Self::of(tempfile::tempdir_in(dir).unwrap(), &[])
+    }
+
+    fn of(dir: tempfile::TempDir, arguments: &[&str]) -> Self {
         // The port is fixed for the life of the test, because a gateway knows it from its start.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = free.local_addr().unwrap();
@@ -79,7 +88,7 @@ impl Sts {
             .proxy(None)
             .build();
         let mut sts = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir,
             address,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             process: None,

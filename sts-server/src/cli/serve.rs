@@ -61,6 +61,9 @@ fn start_log(filter: &str, format: LogFormat) -> Result<(), CliError> {
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would say on stderr that stderr cannot be written, and panic over that: a log on a full disk
+        // must not end requests.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),

@@ -216,6 +216,16 @@ fn a_server_that_is_told_to_end_does_so_in_good_order_and_keeps_everything() {
     assert!(text(&world.run(&["inspect", "-"], &mandate).stdout).contains("signature  valid"));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_ends_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve_with_log(dir.path(), "/dev/full".as_ref());
+    let world = World { dir, server };
+    world.govern();
+    world.ok(&[MINT.as_slice(), &["--scope", "demo:read"]].concat());
+}
+
 #[test]
 fn a_wrong_configuration_is_refused_at_the_start_with_the_name_of_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();

@@ -126,13 +126,17 @@ pub(crate) fn caracal(dir: &Path, line: &[&str], input: &str) -> Output {
 }
 
 pub(crate) fn serve(dir: &Path) -> Child {
-    let log = fs::File::create(dir.join("serve.log")).unwrap();
+    serve_with_log(dir, &dir.join("serve.log"))
+}
+
+pub(crate) fn serve_with_log(dir: &Path, log: &Path) -> Child {
+    let log = fs::File::create(log).unwrap();
     let mut command = command(dir, &["serve", "--listen", "127.0.0.1:0"]);
     let mut server = command.stderr(log).spawn().unwrap();
     let deadline = Instant::now() + PATIENCE;
     while !dir.join(".caracal/url").exists() {
         let ended = server.try_wait().unwrap();
-        let log = || fs::read_to_string(dir.join("serve.log")).unwrap();
+        let log = || fs::read_to_string(dir.join("serve.log")).unwrap_or_default();
         assert!(
             ended.is_none() && Instant::now() < deadline,
             "the server did not start: {}",

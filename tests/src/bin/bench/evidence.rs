@@ -26,6 +26,8 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
+use crate::disk;
+
 const WORKERS: u32 = 4;
 const DECISIONS: u64 = 1_000_000;
 const KILLS: u64 = 10;
@@ -48,6 +50,7 @@ pub(crate) fn run() {
         Some("exchanges") => exchanges(),
         Some("search") => search(number(3).unwrap_or(DECISIONS)),
         Some("memory") => memory(),
+        Some("disk") => disk::run(),
         Some(other) => panic!("no part {other}"),
     }
 }
@@ -123,14 +126,19 @@ fn loss(wanted: u64) {
     let (decisions, lost) = decided(&gateway);
     let zone = sts.known_zone(&id, "bench");
     let waited = Instant::now();
-    let (found, distinct, size) = loop {
+    let Exported {
+        events: found,
+        requests,
+        bytes: size,
+    } = loop {
         // The buffers empty once the load is over.
-        let exported = exported(&sts, &zone);
-        if exported.0 >= decisions || waited.elapsed() > Duration::from_secs(120) {
+        let exported = exported(&sts, &zone, "gateway_request");
+        if exported.events >= decisions || waited.elapsed() > Duration::from_secs(120) {
             break exported;
         }
         thread::sleep(Duration::from_secs(1));
     };
+    let distinct = u64::try_from(requests.len()).unwrap();
     println!(
         "{decisions} decisions by {WORKERS} workers in {took:.0?} ({:.0}/s), the STS killed {KILLS} times: \
          {found} in the ledger, {distinct} distinct, and {lost} refused for want of room; the chain is whole",
@@ -147,8 +155,17 @@ fn loss(wanted: u64) {
     assert_eq!((found, distinct), (decisions, decisions));
 }
 
-/// Exports and verifies: events of the gateway, how many distinct requests, and the size of the export.
-fn exported(sts: &Sts, zone: &Zone<'_>) -> (u64, u64, u64) {
+/// What is in an export that was verified.
+pub(crate) struct Exported {
+    /// Events of the type.
+    pub(crate) events: u64,
+    /// Their requests.
+    pub(crate) requests: HashSet<String>,
+    bytes: u64,
+}
+
+/// Exports and verifies, and tells of the events of a type.
+pub(crate) fn exported(sts: &Sts, zone: &Zone<'_>, event_type: &str) -> Exported {
     let dir = tempfile::tempdir().unwrap();
     let (file, keys) = (dir.path().join("export"), dir.path().join("keys"));
     let done = Command::new(parts::caracal())
@@ -170,15 +187,18 @@ fn exported(sts: &Sts, zone: &Zone<'_>) -> (u64, u64, u64) {
         let line = line.unwrap();
         verifier.push(&line).unwrap();
         if let Ok(Line::Event(entry)) = serde_json::from_str(&line)
-            && entry.event["event_type"] == "gateway_request"
+            && entry.event["event_type"] == event_type
         {
             found += 1;
             requests.insert(entry.event["request_id"].as_str().unwrap().to_owned());
         }
     }
     verifier.finish().unwrap();
-    let distinct = u64::try_from(requests.len()).unwrap();
-    (found, distinct, fs::metadata(&file).unwrap().len())
+    Exported {
+        events: found,
+        requests,
+        bytes: fs::metadata(&file).unwrap().len(),
+    }
 }
 
 fn exchanges() {

@@ -12,6 +12,7 @@
     clippy::unwrap_used
 )]
 
+mod disk;
 mod evidence;
 mod policies;
 mod revocation;
