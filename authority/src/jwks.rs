@@ -16,6 +16,10 @@ use crate::{
 /// Most keys that a verifier takes in: far more than any number of rotations in a row leaves.
 pub const MAX_KEYS: usize = 64;
 
+/// Most keys that are made ready for many verifications: more than a zone has while it rotates them, and so
+/// few that their tables stay below 800 KiB.
+pub const MAX_PREPARED_KEYS: usize = 8;
+
 /// One public key with exactly the members that Caracal publishes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jwk {
@@ -159,6 +163,26 @@ impl KeySet {
     /// The key named `kid`.
     pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
         self.keys.get(kid)
+    }
+
+    /// The same keys, [made ready](VerifyingKey::prepared) for many verifications; those that are ready in
+    /// `previous` are taken from there. Of more than [`MAX_PREPARED_KEYS`] the rest stays as it is.
+    #[must_use]
+    pub fn prepared(self, previous: &Self) -> Self {
+        let prepare = |(place, (kid, key)): (usize, (String, VerifyingKey))| {
+            let ready = previous
+                .keys
+                .get(&kid)
+                .filter(|known| **known == key && known.is_prepared());
+            let key = match ready {
+                Some(ready) => ready.clone(),
+                None if place < MAX_PREPARED_KEYS => key.prepared(),
+                None => key,
+            };
+            (kid, key)
+        };
+        let keys = self.keys.into_iter().enumerate().map(prepare).collect();
+        Self { keys }
     }
 
     /// How many keys there are.

@@ -3,17 +3,22 @@
 //! jwt-compact brings an ES256 over p256 0.13; this one stands on 0.14, whose 64-bit limbs make a
 //! verification in wasm about 1.6 times as fast.
 
+mod field;
+mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, fmt, num::NonZeroUsize};
+use std::{borrow::Cow, fmt, num::NonZeroUsize, sync::Arc};
 
 use jwt_compact::{Algorithm, AlgorithmSignature};
 use p256::ecdsa::{
     self,
     signature::{Signer, Verifier},
 };
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+use self::tables::{Multiples, Verdict};
 
 /// Length of a raw ES256 signature: `r` and `s`, 32 bytes each.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -57,7 +62,7 @@ impl SigningKey {
 
     /// The public half.
     pub fn verifying_key(&self) -> VerifyingKey {
-        VerifyingKey(*self.0.verifying_key())
+        (*self.0.verifying_key()).into()
     }
 }
 
@@ -68,8 +73,34 @@ impl fmt::Debug for SigningKey {
 }
 
 /// A public key: a point on P-256 that is not the identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerifyingKey(ecdsa::VerifyingKey);
+#[derive(Clone)]
+pub struct VerifyingKey {
+    point: ecdsa::VerifyingKey,
+    multiples: Option<Arc<Multiples>>,
+}
+
+impl PartialEq for VerifyingKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.point == other.point
+    }
+}
+
+impl Eq for VerifyingKey {}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("VerifyingKey").field(&self.point).finish()
+    }
+}
+
+impl From<ecdsa::VerifyingKey> for VerifyingKey {
+    fn from(point: ecdsa::VerifyingKey) -> Self {
+        Self {
+            point,
+            multiples: None,
+        }
+    }
+}
 
 impl VerifyingKey {
     /// Reads the affine coordinates, 32 big-endian bytes each.
@@ -84,13 +115,13 @@ impl VerifyingKey {
         first.copy_from_slice(x);
         second.copy_from_slice(y);
         ecdsa::VerifyingKey::from_sec1_bytes(&sec1)
-            .map(Self)
+            .map(Self::from)
             .map_err(|_| KeyError::NotAPoint)
     }
 
     /// The affine coordinates `(x, y)`, 32 big-endian bytes each.
     pub fn coordinates(&self) -> ([u8; 32], [u8; 32]) {
-        let point = self.0.to_sec1_point(false);
+        let point = self.point.to_sec1_point(false);
         let (mut x, mut y) = ([0u8; 32], [0u8; 32]);
         // An uncompressed point that is not the identity always has both.
         if let (Some(px), Some(py)) = (point.x(), point.y()) {
@@ -98,6 +129,19 @@ impl VerifyingKey {
             y.copy_from_slice(py);
         }
         (x, y)
+    }
+
+    /// The same key, made ready for many verifications: each takes a small part of the time afterwards. It
+    /// takes some milliseconds and 97 KiB.
+    #[must_use]
+    pub fn prepared(self) -> Self {
+        let multiples = Some(Arc::new(Multiples::new(self.coordinates())));
+        Self { multiples, ..self }
+    }
+
+    /// Whether it was [made ready](Self::prepared).
+    pub fn is_prepared(&self) -> bool {
+        self.multiples.is_some()
     }
 
     /// Whether `signature` (raw `r || s`) is an ES256 signature of `message` by this key.
@@ -148,6 +192,15 @@ impl Algorithm for Es256 {
         key: &VerifyingKey,
         message: &[u8],
     ) -> bool {
-        key.0.verify(message, &signature.0).is_ok()
+        let (r, s) = signature.0.split_scalars();
+        let verdict = key.multiples.as_ref().map(|multiples| {
+            let hash: [u8; 32] = Sha256::digest(message).into();
+            multiples.verify(&hash, &r, &s)
+        });
+        match verdict {
+            Some(Verdict::Good) => true,
+            Some(Verdict::Bad) => false,
+            Some(Verdict::Unsaid) | None => key.point.verify(message, &signature.0).is_ok(),
+        }
     }
 }

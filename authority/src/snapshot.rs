@@ -149,10 +149,15 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Keeps up to `mandates` verified mandates; those of `previous` too, where they would verify
-    /// the same way.
+    /// Makes the keys ready for many mandates and keeps up to `mandates` that were verified; what `previous`
+    /// had of both is taken over where it would come out the same.
     pub fn keep_mandates(&mut self, mandates: usize, previous: Option<Snapshot>) {
         self.cache_capacity = mandates;
+        let nothing = KeySet::default();
+        let known = previous
+            .as_ref()
+            .map_or(&nothing, |previous| &previous.keys);
+        self.keys = std::mem::take(&mut self.keys).prepared(known);
         self.cache = match previous {
             Some(previous)
                 if previous.cache_capacity == mandates
@@ -168,7 +173,7 @@ impl Snapshot {
 
     /// Takes in other keys, and forgets what was verified by the old ones.
     pub fn replace_keys(&mut self, keys: KeySet) {
-        self.keys = keys;
+        self.keys = keys.prepared(&self.keys);
         self.cache.clear();
     }
 

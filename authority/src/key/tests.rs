@@ -57,14 +57,18 @@ fn every_wycheproof_vector_gets_its_verdict() {
         let (x, y) = point[1..].split_at(32);
         let key = VerifyingKey::from_coordinates(x.try_into().unwrap(), y.try_into().unwrap());
         let key = key.unwrap();
+        let prepared = key.clone().prepared();
         for vector in &group.tests {
             let expected = match vector.result.as_str() {
                 "valid" | "acceptable" => true,
                 "invalid" => false,
                 other => panic!("the verdict {other:?}"),
             };
-            let verifies = key.verifies(&unhex(&vector.msg), &unhex(&vector.sig));
-            assert_eq!(verifies, expected, "{}: {}", vector.tc_id, vector.comment);
+            let (message, signature) = (unhex(&vector.msg), unhex(&vector.sig));
+            for key in [&key, &prepared] {
+                let verifies = key.verifies(&message, &signature);
+                assert_eq!(verifies, expected, "{}: {}", vector.tc_id, vector.comment);
+            }
             run += 1;
             valid += usize::from(expected);
         }

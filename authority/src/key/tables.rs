@@ -1,0 +1,426 @@
+//! ES256 verification with tables of multiples, for keys that many signatures are checked by.
+//!
+//! A signature `(r, s)` of a message with hash `e` is good if `u1 G + u2 Q`, with `u1 = e/s` and `u2 = r/s`,
+//! has `r` as its x coordinate modulo the order (FIPS 186-5 section 6.4.2). Both `G` and the key `Q` are known
+//! beforehand, so every window of a scalar finds its multiple in a table and what is left is to add them up:
+//! no doublings (E. F. Brickell et al., "Fast Exponentiation with Precomputation", 1992, with signed digits).
+//!
+//! The formulas for adding do not hold for two equal or opposite points. They give `Z = 0` then, and so does
+//! everything that is added to it: whoever meets `Z = 0` at the end asks the general implementation.
+
+use std::sync::OnceLock;
+
+use p256::{
+    FieldBytes, NonZeroScalar, Scalar,
+    elliptic_curve::{PrimeField, ops::Reduce},
+};
+
+use super::field::Fe;
+
+/// Bits of a window.
+const WINDOW: usize = 6;
+/// Windows of a scalar, with room for the carry of signed digits.
+const WINDOWS: usize = 256 / WINDOW + 1;
+/// Multiples for each window, from one to the largest digit.
+const MULTIPLES: usize = 1 << (WINDOW - 1);
+
+/// The generator (SEC 2 section 2.4.2).
+const GENERATOR: ([u8; 32], [u8; 32]) = (
+    [
+        0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5, 0x63, 0xa4, 0x40,
+        0xf2, 0x77, 0x03, 0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4, 0xa1, 0x39, 0x45, 0xd8, 0x98,
+        0xc2, 0x96,
+    ],
+    [
+        0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a, 0x7f, 0x9b, 0x8e, 0xe7, 0xeb, 0x4a, 0x7c, 0x0f, 0x9e,
+        0x16, 0x2b, 0xce, 0x33, 0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf,
+        0x51, 0xf5,
+    ],
+);
+/// The order of the curve.
+const ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+/// `p` less the order: an x coordinate that is at least the order is one of so few.
+const ABOVE_ORDER: [u8; 32] = [
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x43, 0x19, 0x05, 0x53, 0x58, 0xe8, 0x61, 0x7b, 0x0c, 0x46, 0x35, 0x3d, 0x03, 0x9c, 0xda, 0xae,
+];
+
+/// A point with both its coordinates, tight and at most `1.5p`.
+#[derive(Clone, Copy, Debug)]
+struct Affine {
+    x: Fe,
+    y: Fe,
+}
+
+/// A point as `(X/Z^2, Y/Z^3)`, all tight; `X` at most `7p`, `Y` `4p` and `Z` `2p` in absolute value.
+#[derive(Clone, Copy, Debug)]
+struct Jacobian {
+    x: Fe,
+    y: Fe,
+    z: Fe,
+}
+
+/// Multiples of a point: `d 2^(6 i) P` for each digit `d` from 1 to 32 and each window `i`, 97 KiB.
+#[derive(Debug)]
+pub(super) struct Multiples(Vec<Affine>);
+
+/// A signature by these tables: what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It verifies.
+    Good,
+    /// It does not.
+    Bad,
+    /// The formulas do not say: the general implementation does.
+    Unsaid,
+}
+
+impl Affine {
+    fn of_coordinates((x, y): ([u8; 32], [u8; 32])) -> Self {
+        Self {
+            x: Fe::from_bytes(&x),
+            y: Fe::from_bytes(&y),
+        }
+    }
+
+    fn negated(self) -> Self {
+        Self {
+            x: self.x,
+            y: self.y.negated(),
+        }
+    }
+}
+
+impl From<Affine> for Jacobian {
+    fn from(point: Affine) -> Self {
+        Self {
+            x: point.x,
+            y: point.y,
+            z: Fe::one(),
+        }
+    }
+}
+
+impl Jacobian {
+    /// The sum with another point; `Z` is zero where the formula does not hold. (8 multiplications and 3
+    /// squarings: H. Cohen, A. Miyaji, T. Ono, "Efficient Elliptic Curve Exponentiation Using Mixed
+    /// Coordinates", 1998.)
+    ///
+    /// Bounds, with `X`, `Y`, `Z` at most `7p`, `4p`, `2p`: `h` is at most `8.1p` in limbs of two, `r` `5.1p`
+    /// in limbs of two; so the results are at most `6.9p`, `2.6p` and `1.6p` again.
+    fn plus(self, other: Affine) -> Self {
+        let zz = self.z.squared();
+        let h = other.x.times(zz).minus(self.x);
+        let r = other.y.times(self.z.times(zz)).minus(self.y);
+        let hh = h.squared();
+        let hhh = h.times(hh);
+        let v = self.x.times(hh);
+        let x = r.squared().minus(hhh).minus(v).minus(v).tight();
+        Self {
+            x,
+            y: r.times_plus(v.minus(x), self.y.negated(), hhh),
+            z: self.z.times(h),
+        }
+    }
+
+    /// Twice the point (D. J. Bernstein and T. Lange, Explicit-Formulas Database, `dbl-2001-b`). Only for
+    /// making tables: what could grow is brought back by multiplying with one.
+    fn doubled(self) -> Self {
+        let one = Fe::one();
+        let zz = self.z.squared();
+        let yy = self.y.squared();
+        let beta = self.x.times(yy);
+        let third = self.x.minus(zz).times(self.x.plus(zz));
+        let alpha = third.plus(third).plus(third).tight();
+        let twice = beta.plus(beta).tight();
+        let four = twice.plus(twice).tight();
+        let x = alpha.squared().minus(four).minus(four).tight().times(one);
+        let fourth = yy.squared();
+        let eighth = fourth.plus(fourth).tight();
+        let eighth = eighth.plus(eighth).tight();
+        let eighth = eighth.plus(eighth).tight();
+        let y = alpha.times(four.minus(x).tight()).minus(eighth).tight();
+        let z = self.y.times(self.z);
+        Self {
+            x,
+            y: y.times(one),
+            z: z.plus(z).tight().times(one),
+        }
+    }
+}
+
+impl Multiples {
+    /// Of a point of the curve, by its coordinates.
+    pub(super) fn new(coordinates: ([u8; 32], [u8; 32])) -> Self {
+        let mut base = Jacobian::from(Affine::of_coordinates(coordinates));
+        let mut bases = Vec::with_capacity(WINDOWS);
+        for _ in 0..WINDOWS {
+            bases.push(base);
+            for _ in 0..WINDOW {
+                base = base.doubled();
+            }
+        }
+        // The order is a prime far above 32, so only the first of these sums is of equal points, and none of
+        // opposite ones.
+        let mut multiples = Vec::with_capacity(WINDOWS * MULTIPLES);
+        for base in affine(&bases) {
+            let first = Jacobian::from(base);
+            let mut multiple = first.doubled();
+            multiples.push(first);
+            for _ in 1..MULTIPLES {
+                multiples.push(multiple);
+                multiple = multiple.plus(base);
+            }
+        }
+        Self(affine(&multiples))
+    }
+
+    /// Of the generator, which every key needs.
+    fn of_generator() -> &'static Self {
+        static GENERATORS: OnceLock<Multiples> = OnceLock::new();
+        GENERATORS.get_or_init(|| Self::new(GENERATOR))
+    }
+
+    /// `digit 2^(6 window) P`.
+    fn get(&self, window: usize, digit: i8) -> Option<Affine> {
+        let place = usize::from(digit.unsigned_abs()).checked_sub(1)?;
+        let multiple = *self.0.get(window * MULTIPLES + place)?;
+        Some(if digit < 0 {
+            multiple.negated()
+        } else {
+            multiple
+        })
+    }
+
+    /// Whether `r` and `s` are a signature over `hash` by the key whose multiples these are.
+    pub(super) fn verify(&self, hash: &[u8; 32], r: &NonZeroScalar, s: &NonZeroScalar) -> Verdict {
+        let Some(inverse) = Option::<Scalar>::from(s.invert_vartime()) else {
+            return Verdict::Unsaid;
+        };
+        let e = <Scalar as Reduce<FieldBytes>>::reduce(&(*hash).into());
+        let (of_generator, of_key) = (digits(&(e * inverse)), digits(&(**r * inverse)));
+        let mut sum: Option<Jacobian> = None;
+        for (window, (first, second)) in of_generator.into_iter().zip(of_key).enumerate() {
+            let multiples = [
+                Self::of_generator().get(window, first),
+                self.get(window, second),
+            ];
+            for multiple in multiples.into_iter().flatten() {
+                sum = Some(match sum {
+                    Some(sum) => sum.plus(multiple),
+                    None => multiple.into(),
+                });
+            }
+        }
+        let Some(sum) = sum.filter(|sum| !sum.z.is_zero()) else {
+            return Verdict::Unsaid;
+        };
+        // The x coordinate is below `p`, and `r` what is left of it modulo the order.
+        let r: [u8; 32] = r.to_repr().into();
+        let zz = sum.z.squared();
+        let is_x = |candidate: Fe| candidate.times(zz).minus(sum.x).is_zero();
+        let residue = Fe::from_bytes(&r);
+        let above = || residue.plus(Fe::from_bytes(&ORDER));
+        if is_x(residue) || (r < ABOVE_ORDER && is_x(above())) {
+            Verdict::Good
+        } else {
+            Verdict::Bad
+        }
+    }
+}
+
+/// Both coordinates of points none of which is the identity, for one inversion (P. L. Montgomery, "Speeding
+/// the Pollard and Elliptic Curve Methods of Factorization", 1987, section 10.3.1).
+fn affine(points: &[Jacobian]) -> Vec<Affine> {
+    let mut product = Fe::one();
+    let before: Vec<Fe> = points
+        .iter()
+        .map(|point| {
+            let before = product;
+            product = product.times(point.z);
+            before
+        })
+        .collect();
+    let mut inverse = product.inverse();
+    let mut found: Vec<Affine> = points
+        .iter()
+        .zip(before)
+        .rev()
+        .map(|(point, before)| {
+            let z = inverse.times(before);
+            inverse = inverse.times(point.z);
+            let zz = z.squared();
+            Affine {
+                x: point.x.times(zz),
+                y: point.y.times(z.times(zz)),
+            }
+        })
+        .collect();
+    found.reverse();
+    found
+}
+
+/// A scalar in digits from -31 to 32, the lowest first.
+fn digits(scalar: &Scalar) -> [i8; WINDOWS] {
+    let bytes: [u8; 32] = scalar.to_repr().into();
+    let bit = |place: usize| {
+        let byte = 31_usize.checked_sub(place / 8).and_then(|it| bytes.get(it));
+        byte.map_or(0, |byte| (byte >> (place % 8)) & 1)
+    };
+    let mut carry = 0;
+    std::array::from_fn(|window| {
+        let bits = (0..WINDOW).map(|place| (bit(window * WINDOW + place)) << place);
+        let digit = bits.sum::<u8>() + carry;
+        carry = u8::from(usize::from(digit) > MULTIPLES);
+        digit as i8 - ((carry as i8) << WINDOW)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::ecdsa::{Signature, signature::hazmat::PrehashVerifier};
+    use sha2::{Digest, Sha256};
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::{
+        key::SigningKey,
+        testing::{key, raw_signature},
+    };
+
+    fn scalar(number: u64) -> NonZeroScalar {
+        Option::from(NonZeroScalar::new(Scalar::from(number))).unwrap()
+    }
+
+    fn powers_of_two() -> impl Iterator<Item = Scalar> + Clone {
+        std::iter::successors(Some(Scalar::ONE), |power| Some(*power + *power))
+    }
+
+    fn multiples(key: &SigningKey) -> Multiples {
+        Multiples::new(key.verifying_key().coordinates())
+    }
+
+    #[test]
+    fn the_order_and_what_is_above_it_add_up_to_the_modulus() {
+        let sum = Fe::from_bytes(&ORDER).plus(Fe::from_bytes(&ABOVE_ORDER));
+        assert!(sum.is_zero());
+        assert!(!Fe::from_bytes(&ABOVE_ORDER).is_zero());
+    }
+
+    #[test]
+    fn digits_add_up_to_their_scalar() {
+        let order_less_one = -Scalar::ONE;
+        let numbers = [0, 1, 31, 32, 33, 63, 64, 2_080, u64::MAX].map(Scalar::from);
+        let powers = powers_of_two().take(256);
+        let below = powers.clone().map(|power| power - Scalar::ONE);
+        for scalar in numbers
+            .into_iter()
+            .chain([order_less_one])
+            .chain(powers)
+            .chain(below)
+        {
+            let digits = digits(&scalar);
+            let sum = digits.iter().rev().fold(Scalar::ZERO, |sum, digit| {
+                let size = Scalar::from(u64::from(digit.unsigned_abs()));
+                let size = if *digit < 0 { -size } else { size };
+                sum * Scalar::from(1_u64 << WINDOW) + size
+            });
+            assert_eq!(sum, scalar);
+            assert!(digits.iter().all(|digit| (-31..=32).contains(digit)));
+        }
+    }
+
+    #[test]
+    fn a_table_holds_the_multiples_of_its_point() {
+        let secret = Scalar::from(7_u64);
+        let mut bytes = [0; 32];
+        bytes[31] = 7;
+        let table = multiples(&SigningKey::from_bytes(&bytes).unwrap());
+        for (window, digit) in [
+            (0, 1),
+            (0, 2),
+            (0, 32),
+            (1, 1),
+            (1, -5),
+            (20, 17),
+            (42, -32),
+            (42, 16),
+        ] {
+            let found = table.get(window, digit).unwrap();
+            let size = Scalar::from(u64::from(digit.unsigned_abs()));
+            let size = if digit < 0 { -size } else { size };
+            let shift = powers_of_two().nth(window * WINDOW).unwrap();
+            let expected = SigningKey::from_bytes(&(secret * size * shift).to_repr()).unwrap();
+            let expected = Affine::of_coordinates(expected.verifying_key().coordinates());
+            assert!(found.x.minus(expected.x).is_zero(), "{window} {digit}");
+            assert!(found.y.minus(expected.y).is_zero(), "{window} {digit}");
+        }
+        assert!(table.get(0, 0).is_none());
+    }
+
+    /// Whatever the tables say to a signature, the general implementation says.
+    #[test]
+    fn signatures_good_and_damaged_get_the_verdict_of_the_general_implementation() {
+        let mut said = [0, 0];
+        for seed in 1..=3 {
+            let secret = key(seed);
+            let table = multiples(&secret);
+            for message in 0..60_u32 {
+                let signed = raw_signature(&message.to_string(), &secret);
+                let signature = Signature::from_slice(&signed).unwrap();
+                let hash: [u8; 32] = Sha256::digest(message.to_string()).into();
+                let (r, s) = signature.split_scalars();
+                let mut other = hash;
+                other[message as usize % 32] ^= 1 << (message % 8);
+                let shifted = Option::from(NonZeroScalar::new(*r + Scalar::ONE)).unwrap();
+                for (hash, r, s) in [
+                    (hash, r, s),
+                    (other, r, s),
+                    (hash, shifted, s),
+                    (hash, s, r),
+                    // The other good signature that each has.
+                    (hash, r, -s),
+                ] {
+                    let general = secret
+                        .verifying_key()
+                        .point
+                        .verify_prehash(&hash, &Signature::from_scalars(r, s).unwrap());
+                    let expected = if general.is_ok() {
+                        Verdict::Good
+                    } else {
+                        Verdict::Bad
+                    };
+                    assert_eq!(table.verify(&hash, &r, &s), expected);
+                    said[usize::from(general.is_ok())] += 1;
+                }
+            }
+        }
+        assert_eq!(said, [540, 360]);
+    }
+
+    /// Sums that the formulas do not hold for: with `Q = G` both multiples of a window may be the same
+    /// point, and with `Q = -G` opposite ones.
+    #[test]
+    fn where_the_formulas_do_not_hold_nothing_is_said() {
+        let one = |negative: bool| {
+            let secret = if negative { -Scalar::ONE } else { Scalar::ONE };
+            SigningKey::from_bytes(&secret.to_repr()).unwrap()
+        };
+        for (secret, e, r) in [(one(false), 5, 5), (one(true), 5, 5), (one(false), 64, 64)] {
+            // `s = 1`: then `u1` is the hash and `u2` is `r`.
+            let mut hash = [0; 32];
+            hash[31] = e;
+            let verdict = multiples(&secret).verify(&hash, &scalar(r), &scalar(1));
+            assert_eq!(verdict, Verdict::Unsaid);
+        }
+        // And the key decides all the same.
+        let key = one(false).verifying_key().prepared();
+        let signature = raw_signature("any", &one(false));
+        assert!(key.verifies(b"any", &signature));
+        assert!(!key.verifies(b"other", &signature));
+    }
+}
