@@ -2,6 +2,7 @@
 //! default; an [`Allow`](Decision::Allow) is reached only by passing every check.
 
 mod account;
+mod known;
 pub mod shadow;
 #[cfg(test)]
 mod tests;
@@ -9,7 +10,11 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::account::{Account, Decided, Evaluated};
-use self::shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict};
+pub(crate) use self::known::Known;
+use self::{
+    known::{Question, Said},
+    shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict},
+};
 
 use crate::{
     audit::Event,
@@ -240,6 +245,7 @@ pub fn authorise(
     call: IdentifiedCall,
     account: &mut Account,
 ) -> (Result<Permit, Refusal>, Option<ShadowVerdict>) {
+    let number = snapshot.number();
     let Snapshot {
         resources,
         policy,
@@ -257,35 +263,61 @@ pub fn authorise(
         Ok(covered) => covered,
         Err(refusal) => return (Err(refusal), None),
     };
+    let asked = policy.as_mut().map(|(origin, evaluator)| {
+        account.policy = Some(Arc::clone(origin));
+        evaluator
+    });
+    let question = Question {
+        snapshot: number,
+        resource: &call.identifier,
+        method: request.method,
+        operation,
+    };
+    // A shadow is there to be asked as well.
+    let repeats = shadow.is_none() && asked.as_ref().is_some_and(|asked| !asked.reads_the_call());
+    let answers = repeats.then(|| call.mandate.known());
+    let known = answers.and_then(|answers| answers.answer(&question));
+    account.repeated = known.is_some();
+    let (said, shadow) = match known {
+        Some(said) => (Ok(said), None),
+        None => {
+            let input = PolicyInput::call(&Call {
+                mandate: &call.mandate,
+                resource,
+                method: request.method,
+                path: &call.path,
+                host: request.authority,
+                now: call.now,
+                operation,
+            });
+            let evaluated = asked.map(|evaluator| evaluator.evaluate(&input));
+            let shadow = shadow.as_mut().map(|(_, evaluator)| {
+                compare(evaluator, &input, evaluated.as_ref(), request, &call)
+            });
+            (said(evaluated), shadow)
+        }
+    };
+    if let (Some(answers), Ok(said), false) = (answers, &said, account.repeated) {
+        answers.keep(&question, said.clone());
+    }
     let spec = resource.spec();
     let (forward, ends_with_mandate) = (spec.forward, spec.end_streams_at_expiry);
-    let input = PolicyInput::call(&Call {
-        mandate: &call.mandate,
-        resource,
-        method: request.method,
-        path: &call.path,
-        host: request.authority,
-        now: call.now,
-        operation,
+    let outcome = said.and_then(|said| {
+        account.evaluated = Some(said.evaluated);
+        match said.refusal {
+            Some(reason) => Err(reason.into()),
+            None => Ok(Permit {
+                mandate: call.mandate,
+                identifier: call.identifier,
+                forward,
+                ends_with_mandate,
+            }),
+        }
     });
-    let evaluated = policy.as_mut().map(|(origin, evaluator)| {
-        account.policy = Some(Arc::clone(origin));
-        evaluator.evaluate(&input)
-    });
-    let shadow = shadow
-        .as_mut()
-        .map(|(_, evaluator)| compare(evaluator, &input, evaluated.as_ref(), request, &call));
-    let outcome = outcome(evaluated, call, forward, ends_with_mandate, account);
     (outcome, shadow)
 }
 
-fn outcome(
-    evaluated: Option<Result<PolicyResult, EvalError>>,
-    call: IdentifiedCall,
-    forward: Option<Forward>,
-    ends_with_mandate: bool,
-    account: &mut Account,
-) -> Result<Permit, Refusal> {
+fn said(evaluated: Option<Result<PolicyResult, EvalError>>) -> Result<Said, Refusal> {
     let mut result = evaluated
         .ok_or(Reason::NoActivePolicySet)?
         .map_err(|error| match error {
@@ -297,16 +329,8 @@ fn outcome(
         })?;
     let refusal =
         (!result.allows()).then(|| Reason::PolicyDenied(shadow::own_reason(&result).to_owned()));
-    account.evaluated = Some(Evaluated::of(&mut result));
-    if let Some(reason) = refusal {
-        return Err(reason.into());
-    }
-    Ok(Permit {
-        mandate: call.mandate,
-        identifier: call.identifier,
-        forward,
-        ends_with_mandate,
-    })
+    let evaluated = Arc::new(Evaluated::of(&mut result));
+    Ok(Said { refusal, evaluated })
 }
 
 fn compare(

@@ -2,7 +2,13 @@
 //! belongs to them. Everything in it has been checked; a bundle that does not hold together never
 //! becomes a snapshot.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crate::{
     binding::Bindings,
@@ -58,6 +64,7 @@ pub struct PolicyOrigin {
 /// What a worker decides by.
 #[derive(Debug)]
 pub struct Snapshot {
+    number: u64,
     pub(crate) zone: ZoneId,
     pub(crate) issuer: String,
     pub(crate) keys: KeySet,
@@ -94,6 +101,7 @@ impl Snapshot {
             }
         }
         Ok(Self {
+            number: next_number(),
             zone,
             issuer,
             keys,
@@ -146,6 +154,7 @@ impl Snapshot {
             Arc::new(origin),
             Policy::load(&compiled.program)?.evaluator(),
         ));
+        self.number = next_number();
         Ok(())
     }
 
@@ -177,6 +186,11 @@ impl Snapshot {
         self.cache.clear();
     }
 
+    /// No other snapshot of this process has it, and none with another policy had it.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The keys that mandates and bundles are verified by.
     pub fn keys(&self) -> &KeySet {
         &self.keys
@@ -206,6 +220,11 @@ impl Snapshot {
     pub fn cached_mandates(&self) -> usize {
         self.cache.len()
     }
+}
+
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn load(policy: &BundlePolicy) -> Result<(Arc<PolicyOrigin>, Evaluator), SnapshotError> {

@@ -399,6 +399,9 @@ fn decide(
     worker
         .metrics
         .time("caracal_policy_us", verified, host::now_nanos());
+    if account.repeated {
+        worker.metrics.count("caracal_policy_cache_hits");
+    }
     if let (Some(verdict), Some(origin)) = (verdict, snapshot.shadow_origin()) {
         worker.metrics.count(match verdict {
             ShadowVerdict::Same => "caracal_shadow_decisions.agreement.same",

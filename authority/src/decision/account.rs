@@ -30,7 +30,9 @@ pub struct Account {
     /// The policy that was asked.
     pub policy: Option<Arc<PolicyOrigin>>,
     /// What the policy said, if it came to a result.
-    pub evaluated: Option<Evaluated>,
+    pub evaluated: Option<Arc<Evaluated>>,
+    /// Whether it had said so before, to a call that looked the same to it.
+    pub repeated: bool,
 }
 
 /// Most that is kept of what a policy says of one decision, in bytes: a policy may repeat what a stranger

@@ -5,6 +5,7 @@ mod identified;
 mod kept;
 #[cfg(not(target_arch = "wasm32"))]
 mod random;
+mod repeated;
 mod shadowed;
 
 use serde_json::{Value, json};
@@ -171,6 +172,24 @@ impl Call {
         filter: &Filter,
         now: Timestamp,
     ) -> (Decision, Option<ShadowVerdict>) {
+        self.request(|request| decide(snapshot, Some(filter), request, now))
+    }
+
+    /// Decides, and says whether the policy had said so before.
+    fn repeated_by(&self, snapshot: &mut Snapshot) -> (Result<Permit, Reason>, bool) {
+        self.request(|request| {
+            let mut account = Account::default();
+            let call = match identify(snapshot, Some(&filter()), request, NOW, &mut account) {
+                Ok(Identified::Call(call)) => call,
+                other => panic!("{other:?}"),
+            };
+            let (outcome, _) = authorise(snapshot, request, call, &mut account);
+            let outcome = outcome.map_err(|refusal| refusal.reason().clone());
+            (outcome, account.repeated)
+        })
+    }
+
+    fn request<T>(&self, with: impl FnOnce(&Request<'_>) -> T) -> T {
         let (mut authorization, mut resource) = (SingleHeader::default(), SingleHeader::default());
         self.authorization
             .iter()
@@ -185,7 +204,7 @@ impl Call {
             authorization,
             resource,
         };
-        decide(snapshot, Some(filter), &request, now)
+        with(&request)
     }
 }
 

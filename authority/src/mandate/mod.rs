@@ -20,6 +20,7 @@ pub use self::{
     claims::{Actor, Claims, DelegationHop, MandateUse, SubjectType},
 };
 use crate::{
+    decision::Known,
     ids::{KeyId, ZoneId},
     jwks::KeySet,
     key::{Es256, Es256Signature, SigningKey},
@@ -63,6 +64,7 @@ pub struct Mandate {
     document: regorus::Value,
     /// Of the anchors, by the zone's one key.
     digests: OnceLock<(HashKey, Box<[Digest]>)>,
+    known: Known,
 }
 
 impl Mandate {
@@ -96,6 +98,11 @@ impl Mandate {
         } else {
             look(&make())
         }
+    }
+
+    /// What the policy said of it.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// All claims, unknown ones included, as the policy sees them.
@@ -171,6 +178,7 @@ pub fn verify(
         key_id,
         document,
         digests: OnceLock::new(),
+        known: Known::default(),
     })
 }
 

@@ -13,6 +13,7 @@ use super::{
     ENTRY_POINT, MAX_MODULES, Module, PolicyError, PolicyKind, contract, definedness, dialect,
     dialect::Text,
     imports::written_out,
+    lexical,
     module::{Parsed, parse, rule_root},
     program::{Code, Program},
     rewrite::rewrite,
@@ -20,7 +21,7 @@ use super::{
 use crate::bundle::content_sha256;
 
 /// The compiler and the program it writes; a gateway runs what was compiled by the same.
-pub const COMPILER: &str = "regorus-0.14.1/rvm-6/caracal-1";
+pub const COMPILER: &str = "regorus-0.14.1/rvm-6/caracal-2";
 
 /// The package of the contract's rules that depend on data alone.
 const INDEX: &str = "data.caracal.index";
@@ -53,6 +54,14 @@ pub struct Compiled {
     pub notes: Vec<PolicyError>,
 }
 
+impl Compiled {
+    /// Whether it may say different things to two calls that are the same operation with the same mandate:
+    /// if it reads their paths, their hosts or the time. If not, a gateway asks it once.
+    pub fn reads_the_call(&self) -> bool {
+        Program::reads_the_call(&self.program)
+    }
+}
+
 /// Compiles a set of modules. If all of them are data documents, the decision contract decides.
 ///
 /// # Errors
@@ -70,7 +79,12 @@ pub(super) fn compile_for(
     set.check()?;
     let data = set.data()?;
     let (code, notes) = set.code(interpreter)?;
-    let program = Program { data, code };
+    let reads_the_call = set.reads_the_call();
+    let program = Program {
+        reads_the_call,
+        data,
+        code,
+    };
     Ok(Compiled {
         program: program
             .encode()
@@ -185,6 +199,12 @@ impl<'a> Set<'a> {
             self.digests.push(digest(name, source));
         }
         Ok(())
+    }
+
+    fn reads_the_call(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.runs && lexical::reads_the_call(&member.source))
     }
 
     /// What only the whole shows: names that nobody defines, types, rules that call themselves.

@@ -66,7 +66,10 @@ pub enum LoadError {
 
 /// A policy, ready to be evaluated by any number of [`Evaluator`]s.
 #[derive(Clone)]
-pub struct Policy(Arc<Loaded>);
+pub struct Policy {
+    loaded: Arc<Loaded>,
+    reads_the_call: bool,
+}
 
 enum Loaded {
     Bytecode { program: Arc<Bytecode>, data: Value },
@@ -75,7 +78,7 @@ enum Loaded {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_ref() {
+        match self.loaded.as_ref() {
             Loaded::Bytecode { program, .. } => {
                 write!(f, "Policy({} instructions)", program.instructions.len())
             }
@@ -90,7 +93,11 @@ impl Policy {
     /// # Errors
     /// Every variant of [`LoadError`].
     pub fn load(program: &[u8]) -> Result<Self, LoadError> {
-        let Program { data, code } = Program::decode(program)?;
+        let Program {
+            reads_the_call,
+            data,
+            code,
+        } = Program::decode(program)?;
         let loaded = match code {
             Code::Bytecode(bytecode) => Loaded::Bytecode {
                 program: Arc::new(read_bytecode(&bytecode)?),
@@ -114,7 +121,10 @@ impl Policy {
                 Loaded::Interpreter(Box::new(engine))
             }
         };
-        Ok(Self(Arc::new(loaded)))
+        Ok(Self {
+            loaded: Arc::new(loaded),
+            reads_the_call,
+        })
     }
 
     /// A machine of its own for this policy. Keep it: it is made once and used for many decisions.
@@ -126,7 +136,7 @@ impl Policy {
     }
 
     fn machine(&self) -> Machine {
-        match self.0.as_ref() {
+        match self.loaded.as_ref() {
             Loaded::Interpreter(engine) => Machine::Interpreter(engine.clone()),
             Loaded::Bytecode { program, data } => {
                 let mut machine = RegoVM::new();
@@ -264,6 +274,12 @@ impl fmt::Debug for Evaluator {
 }
 
 impl Evaluator {
+    /// Whether the policy may say different things to two calls that are the same operation with the same
+    /// mandate.
+    pub fn reads_the_call(&self) -> bool {
+        self.policy.reads_the_call
+    }
+
     /// Evaluates the policy on `input`.
     ///
     /// # Errors

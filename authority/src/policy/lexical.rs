@@ -59,6 +59,24 @@ pub(super) fn input(source: &str) -> Option<usize> {
         .map(|(at, _)| at)
 }
 
+/// Whether `source` may read what differs between two calls that are the same operation with the same
+/// mandate: their paths, their hosts, the time. What is not plain to see counts as read.
+pub(super) fn reads_the_call(source: &str) -> bool {
+    words(source).into_iter().any(|(_, word)| {
+        let mut names = word.split('.');
+        match (names.next(), names.next(), names.next()) {
+            (Some("input"), Some("action"), name) => {
+                !matches!(name, Some("id" | "method" | "operation"))
+            }
+            (Some("input"), Some("context"), name) => matches!(name, None | Some("" | "time")),
+            (Some("input"), Some("") | None, _) => true,
+            // A string with expressions in it, which are not looked at here.
+            (Some("$"), ..) => true,
+            _ => false,
+        }
+    })
+}
+
 /// Where a string with `$` before it begins.
 pub(super) fn interpolation(source: &str) -> Option<usize> {
     let mut words = words(source).into_iter();

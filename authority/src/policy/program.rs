@@ -1,6 +1,7 @@
 //! What travels from the compiler to whoever decides: data, and bytecode or text.
 //!
-//! `CPOL`, a version byte, a kind byte (`B` bytecode, `T` text), the length of the data in bytes (u32,
+//! `CPOL`, a version byte, a kind byte (`B` bytecode, `T` text), a byte that says what it reads (`C` what is
+//! the call's own, `M` no more than its mandate and its operation), the length of the data in bytes (u32,
 //! little endian), the data, and the code. Data is JSON with a tag on each collection, for JSON has
 //! neither sets nor keys other than strings: `["a", items...]`, `["s", items...]`, `["o", key, value...]`.
 
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::{LoadError, Module};
 
-const MAGIC: &[u8; 5] = b"CPOL\x01";
+const MAGIC: &[u8; 5] = b"CPOL\x02";
 
 /// What decides.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) enum Code {
 /// A compiled set in the form that travels.
 #[derive(Debug)]
 pub(super) struct Program {
+    /// Whether it may say different things to two calls that are the same operation with the same mandate.
+    pub(super) reads_the_call: bool,
     pub(super) data: Value,
     pub(super) code: Code,
 }
@@ -38,10 +41,16 @@ impl Program {
         let length = u32::try_from(data.len()).map_err(|error| error.to_string())?;
         let mut bytes = MAGIC.to_vec();
         bytes.push(kind);
+        bytes.push(if self.reads_the_call { b'C' } else { b'M' });
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(&data);
         bytes.extend_from_slice(&code);
         Ok(bytes)
+    }
+
+    /// What the bytes say of it, without reading all of them; of those that say nothing, the worst.
+    pub(super) fn reads_the_call(bytes: &[u8]) -> bool {
+        bytes.get(MAGIC.len() + 1) != Some(&b'M')
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, LoadError> {
@@ -50,6 +59,12 @@ impl Program {
             .strip_prefix(MAGIC)
             .ok_or_else(|| unusable("not a program of this version"))?;
         let (kind, rest) = rest.split_first().ok_or_else(|| unusable("no kind"))?;
+        let (reads, rest) = rest.split_first().ok_or_else(|| unusable("no reads"))?;
+        let reads_the_call = match reads {
+            b'C' => true,
+            b'M' => false,
+            _ => return Err(unusable("unknown reads")),
+        };
         let (length, rest) = rest
             .split_first_chunk::<4>()
             .ok_or_else(|| unusable("no length"))?;
@@ -65,6 +80,7 @@ impl Program {
             _ => return Err(unusable("an unknown kind of code")),
         };
         Ok(Self {
+            reads_the_call,
             data: untagged(data).ok_or_else(|| unusable("the data is damaged"))?,
             code,
         })

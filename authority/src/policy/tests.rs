@@ -549,3 +549,34 @@ fn the_contract_runs_as_bytecode() {
     assert_eq!(compiled.kind, PolicyKind::Data);
     assert_eq!(compiled.notes, []);
 }
+
+#[test]
+fn what_a_policy_may_read_of_a_call_is_seen_in_its_text() {
+    for (rule, reads) in [
+        (r#"p if input.principal.id == "app""#, false),
+        ("p if input.action.method", false),
+        ("p if input.action.operation.path", false),
+        ("p if input.context.subject_claims.scope", false),
+        ("# input.action.path\np := `input.action.path`", false),
+        ("p if input.action.path", true),
+        ("p if input.action.host", true),
+        ("p if input.action", true),
+        (r#"p if input.action["path"]"#, true),
+        (r#"p if input["action"]"#, true),
+        ("p if input.context.time", true),
+        ("p if input.context", true),
+        ("p if f(input)", true),
+        ("p if some x in input", true),
+        (r#"p := $"{input.principal.id}""#, true),
+    ] {
+        let source = format!("package p\nimport rego.v1\n{rule}\n");
+        assert_eq!(lexical::reads_the_call(&source), reads, "{rule}");
+    }
+    let data = "# caracal:data-document\npackage caracal.authz\nimport rego.v1\nrestrict := []\n";
+    for (source, reads) in [
+        (data, false),
+        (&*authored("result := input.action.path"), true),
+    ] {
+        assert_eq!(compile(&[module(source)]).unwrap().reads_the_call(), reads);
+    }
+}

@@ -182,9 +182,21 @@ fn check_files(files: &[PathBuf], context: &Context<'_>) -> Result<(), CliError>
     let names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
     let text = format!("ok: {} ({decides})\n", names.join(" "));
     policy_files::remark(context, &compiled.notes);
+    let reads_the_call = compiled.reads_the_call();
+    if reads_the_call && context.output.format() == Format::Text {
+        context.output.note(
+            "note: it may read the path, the host or the time of a call, so a gateway asks it for every call",
+        );
+    }
     context.output.either(
         &text,
-        &json!({"valid": true, "kind": code, "files": names, "notes": compiled.notes}),
+        &json!({
+            "valid": true,
+            "kind": code,
+            "files": names,
+            "notes": compiled.notes,
+            "reads_the_call": reads_the_call,
+        }),
     )
 }
 

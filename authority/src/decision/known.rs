@@ -1,0 +1,80 @@
+//! What the policy said of a mandate, so that it is asked once for all calls that look the same to it.
+//!
+//! A policy that reads of a call no more than its method and its operation says the same to every such call
+//! with the same mandate, for as long as the same snapshot decides. Whether a policy is one of these the
+//! compiler has seen. Everything that comes before the policy is checked with every call: times, revocation,
+//! the resource, the operation and its scope.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::account::Evaluated;
+use crate::{refusal::Reason, resource::Operation};
+
+/// Most answers that are kept of one mandate: the operations that an agent calls in turn.
+const MOST: usize = 8;
+
+/// The answers about one mandate, the newest last. Only a verified mandate has any, so that their number is
+/// bounded by that of mandates that are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<Vec<Answer>>);
+
+/// What the policy is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    /// The [number](crate::snapshot::Snapshot::number) of the snapshot that decides.
+    pub(super) snapshot: u64,
+    pub(super) resource: &'a str,
+    pub(super) method: &'a str,
+    pub(super) operation: Option<&'a Operation>,
+}
+
+/// What it said.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// Why not.
+    pub(super) refusal: Option<Reason>,
+    pub(super) evaluated: Arc<Evaluated>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    snapshot: u64,
+    resource: String,
+    method: String,
+    operation: Option<Operation>,
+    said: Said,
+}
+
+impl Answer {
+    fn is_to(&self, question: &Question<'_>) -> bool {
+        self.snapshot == question.snapshot
+            && self.method == question.method
+            && self.operation.as_ref() == question.operation
+            && self.resource == question.resource
+    }
+}
+
+impl Known {
+    /// What was said to this before.
+    pub(super) fn answer(&self, question: &Question<'_>) -> Option<Said> {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = answers.iter().find(|answer| answer.is_to(question))?;
+        Some(found.said.clone())
+    }
+
+    /// Keeps what was said, and nothing that another snapshot's policy said.
+    pub(super) fn keep(&self, question: &Question<'_>, said: Said) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|answer| answer.snapshot == question.snapshot);
+        if answers.len() >= MOST {
+            answers.remove(0);
+        }
+        answers.push(Answer {
+            snapshot: question.snapshot,
+            resource: question.resource.to_owned(),
+            method: question.method.to_owned(),
+            operation: question.operation.cloned(),
+            said,
+        });
+    }
+}
