@@ -123,9 +123,17 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 /// The tests of the decision contract and of every example, and the same in OPA itself where the user
 /// has it.
 fn policy(workspace: &Workspace) -> Result<()> {
-    let mut cargo = workspace.cargo("build");
-    cargo.args(["--package", "sts-server", "--bin", "caracal"]);
-    done(&mut cargo, "cargo build")?;
+    // As the unit tests built it: with other packages selected it would be another build of everything.
+    let mut cargo = workspace.cargo("test");
+    cargo.args([
+        "--workspace",
+        "--exclude",
+        "e2e",
+        "--test",
+        "cli",
+        "--no-run",
+    ]);
+    done(&mut cargo, "cargo test --no-run")?;
     let caracal = workspace.target().join("debug/caracal");
     let mut opa = Some("opa");
     let mut failed = Vec::new();

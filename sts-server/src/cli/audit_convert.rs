@@ -79,7 +79,7 @@ impl Sink {
     fn push(&mut self, event: Value) -> io::Result<()> {
         match self {
             Sink::Json(file) => writeln!(file, "{event}"),
-            Sink::Parquet(file) => file.push(event),
+            Sink::Parquet(file) => file.push(&event),
         }
     }
 
