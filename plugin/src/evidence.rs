@@ -347,32 +347,30 @@ impl Gap {
     }
 }
 
-/// Makes UUIDv7s (RFC 9562 section 5.7) in a place without randomness: what else would be random comes of
-/// a seed that no other worker has, and of a count.
+/// Makes UUIDv7s (RFC 9562 section 5.7) in a place without randomness: what would be random begins where a
+/// seed says that no other worker has, and counts up (section 6.2, method 2).
 #[derive(Debug)]
 struct Ids {
-    seed: [u8; 32],
-    count: u64,
+    /// 74 bits, and more that is not used.
+    next: u128,
 }
 
 impl Ids {
     fn new(seed: &[u8]) -> Self {
+        let digest: [u8; 32] = Sha256::digest(seed).into();
+        let first = digest.first_chunk().copied().unwrap_or_default();
         Self {
-            seed: Sha256::digest(seed).into(),
-            count: 0,
+            next: u128::from_be_bytes(first),
         }
     }
 
     fn next(&mut self, at: OccurredAt) -> String {
-        self.count += 1;
-        let mut hasher = Sha256::new();
-        hasher.update(self.seed);
-        hasher.update(self.count.to_le_bytes());
-        let [a, b, c, d, e, f, g, h, i, j, ..] = <[u8; 32]>::from(hasher.finalize());
+        let random = self.next;
+        self.next = random.wrapping_add(1);
         let millis = at.0 / 1_000 % (1 << 48);
-        let version_and_a = 0x7000 | (u16::from_be_bytes([a, b]) & 0x0fff);
-        let variant_and_b = 0x8000 | (u16::from_be_bytes([c, d]) & 0x3fff);
-        let rest = u64::from_be_bytes([0, 0, e, f, g, h, i, j]);
+        let rest = random & ((1 << 48) - 1);
+        let variant_and_b = 0x8000 | (random >> 48 & 0x3fff);
+        let version_and_a = 0x7000 | (random >> 62 & 0x0fff);
         format!(
             "{:08x}-{:04x}-{version_and_a:04x}-{variant_and_b:04x}-{rest:012x}",
             millis >> 16,

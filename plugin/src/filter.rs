@@ -114,9 +114,7 @@ impl Call {
         if !worker.evidence.has_room() {
             return self.unwitnessed(worker);
         }
-        let mut account = Account::clone(&self.account);
-        let decided = decide(worker, &self.headers, &mut account);
-        self.account = Rc::new(account);
+        let decided = decide(worker, &self.headers, Rc::make_mut(&mut self.account));
         let permit = match decided {
             Ok(Judged::Permitted(permit)) => permit,
             Ok(Judged::Suspect(_)) if settled => {
@@ -471,6 +469,11 @@ fn forward(
         }
         for (name, value) in identity::headers(permit.mandate().claims()) {
             hostcalls::add_map_value(MapType::HttpRequestHeaders, name, &value)?;
+        }
+        let mut sent = headers.iter().filter(|(name, _)| name == "x-request-id");
+        if matches!((sent.next(), sent.next()), (Some((_, id)), None) if id == request_id.as_bytes())
+        {
+            return Ok(());
         }
         hostcalls::set_map_value(
             MapType::HttpRequestHeaders,
