@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -33,6 +34,10 @@ pub struct GatewaySpec {
     pub wasm: Option<PathBuf>,
     /// What a line of the access log is, as a `json_format`.
     pub access_log: Option<Value>,
+    /// What stands before the router if that is not the plugin, to compare with.
+    pub others: Option<Vec<Value>>,
+    /// Whether Envoy answers by itself and no upstream takes part.
+    pub answers_itself: bool,
 }
 
 /// A running gateway; it ends when this is dropped.
@@ -55,6 +60,8 @@ impl GatewaySpec {
             token: None,
             wasm: None,
             access_log: None,
+            others: None,
+            answers_itself: false,
         }
     }
 
@@ -140,6 +147,17 @@ impl GatewaySpec {
         });
         let router =
             json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
+        let mut filters = self
+            .others
+            .clone()
+            .unwrap_or_else(|| vec![json!({"name": "caracal", "typed_config": plugin})]);
+        filters.push(json!({"name": "envoy.filters.http.router", "typed_config": router}));
+        let mut route = json!({"match": {"prefix": "/"}});
+        if self.answers_itself {
+            route["direct_response"] = json!({"status": 200, "body": {"inline_string": "ok"}});
+        } else {
+            route["route"] = json!({"cluster": "upstream"});
+        }
         let manager = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "gateway",
@@ -148,14 +166,11 @@ impl GatewaySpec {
             "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
             "use_remote_address": true,
             "preserve_external_request_id": true,
-            "http_filters": [
-                {"name": "caracal", "typed_config": plugin},
-                {"name": "envoy.filters.http.router", "typed_config": router},
-            ],
+            "http_filters": filters,
             "route_config": {"virtual_hosts": [{
                 "name": "everything",
                 "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}],
+                "routes": [route],
             }]},
         });
         let mut manager = manager;
@@ -204,6 +219,11 @@ impl Gateway {
     /// The memory that the process holds, in KB.
     pub fn memory_kb(&self) -> u64 {
         self.process.memory_kb()
+    }
+
+    /// The processor time that the process has taken.
+    pub fn processor_time(&self) -> Duration {
+        self.process.processor_time()
     }
 
     /// Stops the process where it is, as a machine that goes to sleep does.

@@ -4,7 +4,11 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
+
+/// What the kernel counts processor time in, on every Linux for user space (`USER_HZ`).
+const TICKS_A_SECOND: u64 = 100;
 
 /// Runs a command and ends it when standard input closes. The test holds the other end of that pipe,
 /// so the end of its process closes it, even where nothing is dropped.
@@ -84,6 +88,19 @@ impl Process {
             .unwrap()
             .parse()
             .unwrap()
+    }
+
+    /// The processor time that the server has taken, in the kernel and outside.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.server())).unwrap();
+        // The name, in brackets, may hold anything (proc_pid_stat(5)).
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(ticks * 1_000 / TICKS_A_SECOND)
     }
 
     /// Sends the server a signal, such as `STOP`.

@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -111,6 +112,12 @@ impl Sts {
     /// The issuer of its mandates.
     pub fn issuer(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The processor time that the process has taken.
+    pub fn processor_time(&self) -> Duration {
+        let process = self.process.as_ref();
+        process.map_or(Duration::ZERO, Process::processor_time)
     }
 
     /// Ends the process at once and leaves its data.

@@ -21,6 +21,8 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// A governed request beside `jwt_authn` and `rbac`, in processor time
+    Gateway,
     /// Ten thousand sessions in a tree
     Sessions,
     /// That no evidence is lost, and what it costs
@@ -30,7 +32,9 @@ enum Part {
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    if options.only.is_none() && workspace.command("wrk").arg("--version").output().is_err() {
+    if matches!(options.only, None | Some(Part::Gateway))
+        && workspace.command("wrk").arg("--version").output().is_err()
+    {
         return Err(Failure::new(
             "there is no `wrk`, which makes the load",
             "install it (on Debian: `apt-get install wrk`) and try again",
@@ -45,6 +49,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .env("ENVOY", envoy::get(workspace)?);
     match options.only {
         None => {}
+        Some(Part::Gateway) => {
+            cargo.args(["--", "gateway"]).args(&options.more);
+        }
         Some(Part::Sessions) => {
             cargo.args(["--", "sessions"]).args(&options.more);
         }

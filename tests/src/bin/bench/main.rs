@@ -14,6 +14,7 @@
 
 mod disk;
 mod evidence;
+mod gateway;
 mod policies;
 mod revocation;
 mod sessions;
@@ -59,6 +60,7 @@ impl Drop for Running {
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("evidence") => return evidence::run(),
+        Some("gateway") => return gateway::run(),
         Some("sessions") => return sessions::run(),
         Some("revocation") => return revocation::run(),
         _ => {}
