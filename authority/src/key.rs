@@ -135,6 +135,8 @@ impl VerifyingKey {
     /// takes some milliseconds and 97 KiB.
     #[must_use]
     pub fn prepared(self) -> Self {
+        // Now, and not with the first signature.
+        Multiples::of_generator();
         let multiples = Some(Arc::new(Multiples::new(self.coordinates())));
         Self { multiples, ..self }
     }

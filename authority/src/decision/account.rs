@@ -56,6 +56,12 @@ impl Evaluated {
             diagnostics: bounded(std::mem::take(&mut result.diagnostics)),
         }
     }
+
+    /// About as many bytes as it is written in.
+    pub(super) fn bytes(&self) -> usize {
+        let all = self.determining_policies.iter().chain(&self.diagnostics);
+        all.map(members).sum()
+    }
 }
 
 /// The first of `items` that fit, and how many there were beside them.

@@ -13,6 +13,11 @@ use crate::{refusal::Reason, resource::Operation};
 /// Most answers that are kept of one mandate: the operations that an agent calls in turn.
 const MOST: usize = 8;
 
+/// Longest method that is kept, in bytes: a caller may make up its own.
+const MAX_METHOD_BYTES: usize = 32;
+/// Most that is kept of what the policy said, in bytes. With more it is asked every time.
+const MAX_SAID_BYTES: usize = 1024;
+
 /// The answers about one mandate, the newest last. Only a verified mandate has any, so that their number is
 /// bounded by that of mandates that are kept.
 #[derive(Debug, Default)]
@@ -62,8 +67,12 @@ impl Known {
         Some(found.said.clone())
     }
 
-    /// Keeps what was said, and nothing that another snapshot's policy said.
+    /// Keeps what was said if it is no more than there is room for, and nothing that another snapshot's
+    /// policy said.
     pub(super) fn keep(&self, question: &Question<'_>, said: Said) {
+        if question.method.len() > MAX_METHOD_BYTES || said.evaluated.bytes() > MAX_SAID_BYTES {
+            return;
+        }
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.retain(|answer| answer.snapshot == question.snapshot);
         if answers.len() >= MOST {

@@ -179,7 +179,7 @@ impl Multiples {
     }
 
     /// Of the generator, which every key needs.
-    fn of_generator() -> &'static Self {
+    pub(super) fn of_generator() -> &'static Self {
         static GENERATORS: OnceLock<Multiples> = OnceLock::new();
         GENERATORS.get_or_init(|| Self::new(GENERATOR))
     }

@@ -51,6 +51,8 @@ struct Begun {
     after: u64,
     /// Where its whole lines end.
     bytes: u64,
+    /// Whether it is all there.
+    ended: bool,
 }
 
 pub(super) fn run(arguments: &ExportArgs, context: &Context<'_>) -> Result<(), CliError> {
@@ -63,7 +65,14 @@ pub(super) fn run(arguments: &ExportArgs, context: &Context<'_>) -> Result<(), C
     let mut fetched = arguments.to.clone().into_os_string();
     fetched.push(".ledger");
     let fetched = PathBuf::from(fetched);
-    let shown = fetch(arguments, &fetched, context)?;
+    let shown = match begun(&fetched)? {
+        // It was the conversion that was broken off.
+        Some(begun) if begun.ended => json!({
+            "events": begun.after + 1 - begun.first,
+            "resumed_after": begun.after,
+        }),
+        _ => fetch(arguments, &fetched, context)?,
+    };
     convert(&fetched, &arguments.to, form)?;
     std::fs::remove_file(&fetched).map_err(|error| CliError::file(&fetched, error))?;
     let file = json!(arguments.to.display().to_string());
@@ -77,6 +86,9 @@ fn fetch(arguments: &ExportArgs, to: &Path, context: &Context<'_>) -> Result<Val
     let zone = context.zone(&arguments.zone)?;
     let failed = |error| CliError::file(to, error);
     let begun = begun(to)?;
+    if begun.as_ref().is_some_and(|begun| begun.ended) {
+        return Err(unfit(to, "holds a whole export already"));
+    }
     let mut query = vec![];
     if let Some(until) = &arguments.until {
         query.push(format!("until={}", encoded(until)));
@@ -145,15 +157,16 @@ fn fetch(arguments: &ExportArgs, to: &Path, context: &Context<'_>) -> Result<Val
     }))
 }
 
-/// What is in the file already: the whole lines of an export that has no end.
+fn unfit(path: &Path, problem: &str) -> CliError {
+    CliError::usage(format!("{}: {problem}; name another file", path.display()))
+}
+
+/// What is in the file already: the whole lines of an export.
 fn begun(path: &Path) -> Result<Option<Begun>, CliError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(CliError::file(path, error)),
-    };
-    let other = |problem: &str| {
-        CliError::usage(format!("{}: {problem}; name another file", path.display()))
     };
     let mut lines = BufReader::new(file);
     let mut begun: Option<Begun> = None;
@@ -174,14 +187,18 @@ fn begun(path: &Path) -> Result<Option<Begun>, CliError> {
                     first: header.first_seq,
                     after: header.first_seq - 1,
                     bytes: 0,
+                    ended: false,
                 });
             }
-            (Some(begun), Ok(Line::Event(event))) => begun.after = event.seq,
-            (Some(_), Ok(Line::Checkpoint(_))) => {}
-            (Some(_), Ok(Line::End(_))) => {
-                return Err(other("holds a whole export already"));
-            }
-            _ => return Err(other("holds something else than an export")),
+            (Some(begun), Ok(line)) if !begun.ended => match line {
+                Line::Event(event) => begun.after = event.seq,
+                Line::Checkpoint(_) => {}
+                Line::End(_) => begun.ended = true,
+                Line::Header(_) | Line::Fault { .. } => {
+                    return Err(unfit(path, "holds something else than an export"));
+                }
+            },
+            _ => return Err(unfit(path, "holds something else than an export")),
         }
         if let Some(begun) = &mut begun {
             begun.bytes += u64::try_from(read).unwrap_or_default();

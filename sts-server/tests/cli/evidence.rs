@@ -81,4 +81,12 @@ fn half_an_export_is_not_converted_and_goes_on() {
     assert!(told["resumed_after"].as_u64().unwrap() > 0, "{told}");
     assert!(world.path("half.parquet").exists());
     assert!(!world.path("half.parquet.ledger").exists());
+
+    // And as it was when all was fetched, and not yet converted.
+    world.write("late.parquet.ledger", &whole);
+    world.ok(&["audit", "export", "--zone", "demo", "--to", "late.parquet"]);
+    assert!(world.path("late.parquet").exists());
+    assert!(!world.path("late.parquet.ledger").exists());
+    let again = ["audit", "export", "--zone", "demo", "--to", "whole.jsonl"];
+    assert_eq!(world.run(&again, "").status.code(), Some(2));
 }

@@ -125,3 +125,22 @@ fn the_number_of_answers_that_are_kept_of_a_mandate_is_bounded() {
     assert!(!repeated("A"), "the oldest made room");
     assert!(repeated("H"));
 }
+
+#[test]
+fn what_a_caller_or_a_policy_makes_long_is_not_kept() {
+    let mut snapshot = snapshot_with(Some(&only_if("true")));
+    let long = "METHOD-OF-MORE-THAN-THIRTY-TWO-BYTES";
+    for _ in 0..2 {
+        let asked = rpc().to(long, "/mcp").repeated_by(&mut snapshot);
+        assert_eq!(is_allow(asked), (true, false));
+    }
+    let remark = "x".repeat(1_100);
+    let talkative = authored(&format!(
+        r#"result := {{"decision": "allow", "evaluation_status": "complete", "determining_policies": [],
+        "diagnostics": [{{"remark": "{remark}"}}]}}"#
+    ));
+    let mut snapshot = snapshot_with(Some(&talkative));
+    for _ in 0..2 {
+        assert_eq!(is_allow(read().repeated_by(&mut snapshot)), (true, false));
+    }
+}
