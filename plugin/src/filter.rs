@@ -114,7 +114,12 @@ impl Call {
         if !worker.evidence.has_room() {
             return self.unwitnessed(worker);
         }
-        let decided = decide(worker, &self.headers, Rc::make_mut(&mut self.account));
+        let decided = decide(
+            worker,
+            &self.headers,
+            self.started,
+            Rc::make_mut(&mut self.account),
+        );
         let permit = match decided {
             Ok(Judged::Permitted(permit)) => permit,
             Ok(Judged::Suspect(_)) if settled => {
@@ -290,8 +295,12 @@ pub(crate) fn refuse(worker: &mut Worker, refusal: &Refusal, request_id: &str) {
         hostcalls::send_http_response(answer.status.into(), headers, Some(answer.body.as_bytes()));
 }
 
-impl Context for Filter {
-    fn on_done(&mut self) -> bool {
+impl Context for Filter {}
+
+/// The host is done with the request: it says so by deleting the context, and to be told twice would be one
+/// more call into this VM for each request.
+impl Drop for Filter {
+    fn drop(&mut self) {
         if let Ok(mut worker) = self.worker.try_borrow_mut() {
             let id = self.context_id;
             worker.streams.close(id);
@@ -302,7 +311,6 @@ impl Context for Filter {
                 worker.checks.forget(|paused| paused.is_of(id));
             }
         }
-        true
     }
 }
 
@@ -359,9 +367,9 @@ impl HttpContext for Filter {
 fn decide(
     worker: &mut Worker,
     headers: &[(String, Bytes)],
+    started: u64,
     account: &mut Account,
 ) -> Result<Judged, Refusal> {
-    let started = host::now_nanos();
     let stale = worker.is_stale(host::to_millis(started));
     worker.check_ready()?;
     let snapshot = worker.snapshot.as_mut().ok_or(Reason::NotReady)?;
@@ -371,13 +379,12 @@ fn decide(
     let request = read_request(headers)?;
     let now = host::to_timestamp(started);
     let identified = decision::identify(snapshot, worker.revoked.as_ref(), &request, now, account);
-    let verified = host::now_nanos();
     let call = match identified {
         Ok(Identified::Call(call)) => call,
         Ok(Identified::Suspect(suspect)) => return Ok(Judged::Suspect(suspect)),
         Err(refusal) => {
             if *refusal.reason() == Reason::KeyUnknown {
-                worker.wish_for_keys(host::to_millis(verified));
+                worker.wish_for_keys(host::to_millis(host::now_nanos()));
             }
             if *refusal.reason() == Reason::TokenRevoked {
                 worker
@@ -387,18 +394,24 @@ fn decide(
             return Err(refusal);
         }
     };
+    // The clock is a call into the host as well: it is asked only where something took time.
+    let mut identified = started;
     if call.was_cached() {
         worker.metrics.count("caracal_mandate_cache_hits");
     } else {
+        identified = host::now_nanos();
         worker.metrics.count("caracal_mandate_cache_misses");
-        worker.metrics.time("caracal_verify_us", started, verified);
+        worker
+            .metrics
+            .time("caracal_verify_us", started, identified);
     }
     let (outcome, verdict) = decision::authorise(snapshot, &request, call, account);
-    worker
-        .metrics
-        .time("caracal_policy_us", verified, host::now_nanos());
     if account.repeated {
         worker.metrics.count("caracal_policy_cache_hits");
+    } else {
+        worker
+            .metrics
+            .time("caracal_policy_us", identified, host::now_nanos());
     }
     if let (Some(verdict), Some(origin)) = (verdict, snapshot.shadow_origin()) {
         worker.metrics.count(match verdict {

@@ -52,6 +52,10 @@ pub fn is_request_id(value: &[u8]) -> bool {
 /// `text` with everything but printable ASCII percent-encoded (and `%` itself), so that no claim can
 /// break out of its header.
 fn header_text(text: &str) -> String {
+    let is_plain = |byte| matches!(byte, 0x20..0x7f) && byte != b'%';
+    if text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
     text.bytes()
         .fold(String::with_capacity(text.len()), |mut out, byte| {
             match byte {

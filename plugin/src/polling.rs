@@ -440,9 +440,11 @@ impl Polling {
     }
 
     fn refuse(&self, worker: &mut Worker, what: &str, problem: &dyn std::fmt::Display) {
-        worker
-            .metrics
-            .count(&format!("caracal_sync_failures.artifact.{what}"));
+        worker.metrics.count(match what {
+            "keys" => "caracal_sync_failures.artifact.keys",
+            "shadow" => "caracal_sync_failures.artifact.shadow",
+            _ => "caracal_sync_failures.artifact.bundle",
+        });
         log::warn!(
             "caracal: worker {}: {what} not taken over: {problem}",
             self.worker

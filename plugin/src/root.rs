@@ -109,6 +109,11 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         let now = host::to_millis(host::now_nanos());
+        if let Some(worker) = &self.worker
+            && let Ok(mut worker) = worker.try_borrow_mut()
+        {
+            worker.metrics.flush();
+        }
         if let (Some(worker), None) = (&self.worker, &self.polling)
             && let Ok(mut worker) = worker.try_borrow_mut()
         {

@@ -36,6 +36,8 @@ pub struct GatewaySpec {
     pub access_log: Option<Value>,
     /// What stands before the router if that is not the plugin, to compare with.
     pub others: Option<Vec<Value>>,
+    /// Address of the cluster `authoriser`, which speaks gRPC.
+    pub authoriser: Option<SocketAddr>,
     /// Whether Envoy answers by itself and no upstream takes part.
     pub answers_itself: bool,
 }
@@ -61,6 +63,7 @@ impl GatewaySpec {
             wasm: None,
             access_log: None,
             others: None,
+            authoriser: None,
             answers_itself: false,
         }
     }
@@ -186,6 +189,16 @@ impl GatewaySpec {
         }
         let mut clusters = vec![cluster("upstream", self.upstream)];
         clusters.extend(self.sts.map(|sts| cluster("caracal_sts", sts)));
+        clusters.extend(self.authoriser.map(|authoriser| {
+            let mut cluster = cluster("authoriser", authoriser);
+            cluster["typed_extension_protocol_options"] = json!({
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                    "explicit_http_config": {"http2_protocol_options": {}},
+                },
+            });
+            cluster
+        }));
         json!({
             "admin": {"address": socket(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))},
             "static_resources": {

@@ -17,7 +17,7 @@ pub mod gateway;
 pub mod http;
 pub mod mandates;
 pub mod parts;
-mod process;
+pub mod process;
 pub mod publisher;
 pub mod refusals;
 pub mod site;

@@ -29,14 +29,14 @@ exit $code
 "#;
 
 /// A server with its log.
-pub(crate) struct Process {
+pub struct Process {
     guardian: Child,
     log: PathBuf,
 }
 
 impl Process {
     /// Starts `command` in `dir`, with its output added to the file `log` there.
-    pub(crate) fn start(command: &Command, dir: &Path) -> Self {
+    pub fn start(command: &Command, dir: &Path) -> Self {
         let log = dir.join("log");
         let output = File::options()
             .create(true)
@@ -79,7 +79,7 @@ impl Process {
     }
 
     /// The memory that the server holds, in KB.
-    pub(crate) fn memory_kb(&self) -> u64 {
+    pub fn memory_kb(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         line.unwrap()
@@ -91,7 +91,7 @@ impl Process {
     }
 
     /// The processor time that the server has taken, in the kernel and outside.
-    pub(crate) fn processor_time(&self) -> Duration {
+    pub fn processor_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.server())).unwrap();
         // The name, in brackets, may hold anything (proc_pid_stat(5)).
         let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();

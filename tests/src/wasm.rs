@@ -27,6 +27,61 @@ s0 := "0123456789abcdef01234567"
     )
 }
 
+/// A filter that lets everything pass and knows nothing: what being there at all costs.
+pub fn does_nothing() -> Vec<u8> {
+    /// Signatures: nothing; two numbers; a number to a number; two, and three, to a number.
+    const TYPES: &[&[u8]] = &[
+        &[0x60, 0, 0],
+        &[0x60, 2, 0x7f, 0x7f, 0],
+        &[0x60, 1, 0x7f, 1, 0x7f],
+        &[0x60, 2, 0x7f, 0x7f, 1, 0x7f],
+        &[0x60, 3, 0x7f, 0x7f, 0x7f, 1, 0x7f],
+    ];
+    // By its signature, what each function returns; 1,024 is where the host may write what it is told.
+    const FUNCTIONS: &[(&str, u8, Option<u16>)] = &[
+        ("proxy_abi_version_0_2_1", 0, None),
+        ("proxy_on_memory_allocate", 2, Some(1_024)),
+        ("proxy_on_context_create", 1, None),
+        ("proxy_on_vm_start", 3, Some(1)),
+        ("proxy_on_configure", 3, Some(1)),
+        ("proxy_on_request_headers", 4, Some(0)),
+        ("proxy_on_response_headers", 4, Some(0)),
+        ("proxy_on_done", 2, Some(1)),
+    ];
+    let count = |number: usize| u8::try_from(number).unwrap();
+    let listed = |items: Vec<Vec<u8>>| [vec![count(items.len())], items.concat()].concat();
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    let mut section = |id: u8, content: Vec<u8>| {
+        module.push(id);
+        put(&mut module, u32::try_from(content.len()).unwrap());
+        module.extend(content);
+    };
+    section(1, listed(TYPES.iter().map(|kind| kind.to_vec()).collect()));
+    let kinds = FUNCTIONS.iter().map(|(_, kind, _)| vec![*kind]);
+    section(3, listed(kinds.collect()));
+    section(5, vec![1, 0, 2]); // one memory, of two pages
+    let named = |name: &str, rest: [u8; 2]| [&[count(name.len())], name.as_bytes(), &rest].concat();
+    let mut exports = vec![named("memory", [2, 0])];
+    exports.extend(
+        FUNCTIONS
+            .iter()
+            .enumerate()
+            .map(|(place, (name, ..))| named(name, [0, count(place)])),
+    );
+    section(7, listed(exports));
+    let bodies = FUNCTIONS.iter().map(|(.., returns)| {
+        let mut body = vec![0]; // no locals
+        if let Some(number) = returns {
+            body.push(0x41); // i32.const, signed
+            body.extend([(number & 0x7f) as u8 | 0x80, (number >> 7) as u8]);
+        }
+        body.push(0x0b);
+        [vec![count(body.len())], body].concat()
+    });
+    section(10, listed(bodies.collect()));
+    module
+}
+
 /// The filter with so little memory that a policy within its bounds can use it up: nothing else that a
 /// test could do makes it trap.
 ///

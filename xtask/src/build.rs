@@ -1,13 +1,14 @@
 //! `cargo xtask build`: the two artifacts that users deploy, in `dist/`.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use crate::{
-    console::{self, OrFail, Result},
+    console::{self, Failure, OrFail, Result},
+    exports,
     step::Step,
     tools::wasm_target::WasmTarget,
     workspace::Workspace,
@@ -31,7 +32,15 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
     cargo.args(["--package", "plugin", "--lib", "--profile", "wasm"]);
     Step::new(workspace, "building the filter for wasm32", "build-wasm")
         .run(&mut cargo, way_out)?;
-    put(&target.output("wasm").join("plugin.wasm"), &artifacts.wasm)?;
+    let linked = target.output("wasm").join("plugin.wasm");
+    let doing = || format!("cannot read {}", linked.display());
+    let module = exports::trimmed(&fs::read(&linked).or_fail(doing)?).ok_or_else(|| {
+        Failure::new(
+            format!("{} is no WebAssembly module", linked.display()),
+            way_out,
+        )
+    })?;
+    write(&artifacts.wasm, |partial| fs::write(partial, &module))?;
 
     let mut cargo = workspace.cargo("build");
     cargo.args(["--package", "sts-server", "--bin", "caracal", "--release"]);
@@ -41,10 +50,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
         "build-caracal",
     )
     .run(&mut cargo, way_out)?;
-    put(
-        &workspace.target().join("release/caracal"),
-        &artifacts.binary,
-    )?;
+    let linked = workspace.target().join("release/caracal");
+    write(&artifacts.binary, |partial| {
+        fs::copy(&linked, partial).map(drop)
+    })?;
 
     let zipped = gzip_bytes(&artifacts.wasm).map_or_else(String::new, |bytes| {
         format!(", {} gzipped", kilobytes(bytes))
@@ -60,14 +69,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
     Ok(artifacts)
 }
 
-/// Replaces `to` in one step, also while an Envoy or an STS runs from it.
-fn put(from: &Path, to: &Path) -> Result<()> {
-    let doing = || format!("cannot copy {} to {}", from.display(), to.display());
+/// Replaces `to` in one step, also while an Envoy or an STS runs from it, by what `fill` writes.
+fn write(to: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+    let doing = || format!("cannot write {}", to.display());
     if let Some(directory) = to.parent() {
         fs::create_dir_all(directory).or_fail(doing)?;
     }
     let partial = to.with_extension("partial");
-    fs::copy(from, &partial).or_fail(doing)?;
+    fill(&partial).or_fail(doing)?;
     fs::rename(&partial, to).or_fail(doing)
 }
 
@@ -104,12 +113,9 @@ mod tests {
     #[test]
     fn an_artifact_is_replaced_whole() {
         let directory = std::env::temp_dir().join(format!("xtask-put-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let from = directory.join("new");
         let to = directory.join("dist/caracal.wasm");
         for content in ["one", "two"] {
-            fs::write(&from, content).unwrap();
-            put(&from, &to).unwrap();
+            write(&to, |partial| fs::write(partial, content)).unwrap();
             assert_eq!(fs::read_to_string(&to).unwrap(), content);
         }
         assert_eq!(fs::read_dir(directory.join("dist")).unwrap().count(), 1);

@@ -4,6 +4,7 @@
 mod bench;
 mod build;
 mod console;
+mod exports;
 mod lint;
 mod step;
 mod test;

@@ -1,6 +1,11 @@
 //! Mandates that were verified already, so that a mandate used twice is verified once.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    mem,
+    sync::Arc,
+};
 
 use super::Mandate;
 
@@ -11,17 +16,55 @@ use super::Mandate;
 /// stranger can neither fill the cache nor choose what falls together in its table.
 #[derive(Debug)]
 pub struct MandateCache {
-    young: HashMap<Box<str>, Arc<Mandate>>,
-    old: HashMap<Box<str>, Arc<Mandate>>,
+    young: Generation,
+    old: Generation,
     generation_size: usize,
+}
+
+type Generation = HashMap<Box<str>, Arc<Mandate>, BuildHasherDefault<EndOfText>>;
+
+/// Tells tokens apart by their last bytes, which belong to the signature and are as good as random: nobody but
+/// the STS could choose them such that the token is verified, and enters. Where a token is, it is compared
+/// whole.
+#[derive(Clone, Copy, Debug, Default)]
+struct EndOfText(u64);
+
+impl Hasher for EndOfText {
+    fn write(&mut self, bytes: &[u8]) {
+        // The last characters hold few bits of a signature that is not a multiple of three bytes long.
+        let mut end = [0; 16];
+        for (to, from) in end.iter_mut().zip(bytes.iter().rev()) {
+            *to = *from;
+        }
+        for word in end.as_chunks().0 {
+            self.mix(u64::from_le_bytes(*word));
+        }
+    }
+
+    fn write_u8(&mut self, _: u8) {
+        // That a text ends here tells nothing where there is only one.
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl EndOfText {
+    /// Spreads the six bits of each character over all of the word.
+    fn mix(&mut self, word: u64) {
+        // 2^64 divided by the golden ratio (Knuth, TAOCP volume 3, section 6.4).
+        let spread = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ (spread >> 32);
+    }
 }
 
 impl MandateCache {
     /// A cache of at most `capacity` mandates; 0 keeps none.
     pub fn new(capacity: usize) -> Self {
         Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: Generation::default(),
+            old: Generation::default(),
             generation_size: capacity / 2,
         }
     }
@@ -97,6 +140,30 @@ mod tests {
         assert!(cache.get(&token[1..]).is_none() && cache.get("").is_none());
         cache.remove(&token);
         assert!(cache.get(&token).is_none() && cache.is_empty());
+    }
+
+    #[test]
+    fn tokens_that_differ_are_told_apart_wherever_they_differ() {
+        let hash = |text: &str| {
+            let mut hasher = EndOfText::default();
+            std::hash::Hash::hash(text, &mut hasher);
+            hasher.finish()
+        };
+        // The parts that a table goes by are its lowest and its seven highest bits.
+        let texts = (0..4_096).map(|number| format!("head.claims.{number:08}signature"));
+        let hashes: Vec<u64> = texts.map(|text| hash(&text)).collect();
+        for part in [0, 57] {
+            let parts: std::collections::HashSet<u64> =
+                hashes.iter().map(|hash| (hash >> part) & 0x7f).collect();
+            assert_eq!(parts.len(), 128, "of the bits from {part}");
+        }
+        assert_ne!(hash("a"), hash("b"));
+        let (_, any) = mandate("any");
+        let mut cache = MandateCache::new(10);
+        let ends_alike = |start: &str| format!("{start}{}", "x".repeat(64));
+        cache.insert(&ends_alike("a"), Arc::clone(&any));
+        assert!(cache.get(&ends_alike("b")).is_none());
+        assert!(cache.get(&ends_alike("a")).is_some());
     }
 
     #[test]

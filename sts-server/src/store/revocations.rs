@@ -99,7 +99,7 @@ fn listed(anchors: &[Anchor<'_>]) -> Value {
     Value::Array(pairs.collect())
 }
 
-const IN_FORCE: &str = "SELECT r.* FROM json_each(?) AS a JOIN revocations AS r
+const IN_FORCE: &str = "SELECT r.* FROM json_each(?) AS a CROSS JOIN revocations AS r
     ON r.zone_id = ? AND r.anchor_type = a.value ->> 0 AND r.anchor_id = a.value ->> 1
     WHERE r.withdrawn_at IS NULL";
 

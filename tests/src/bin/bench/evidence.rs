@@ -34,21 +34,18 @@ const KILLS: u64 = 10;
 const EXCHANGES: usize = 4_000;
 const LOOKS: usize = 200;
 
-pub(crate) fn run() {
-    let number = |place| {
-        let text = std::env::args().nth(place)?;
-        Some(text.parse().expect("a number"))
-    };
-    match std::env::args().nth(2).as_deref() {
+pub(crate) fn run(what: Option<&str>, decisions: Option<u64>) {
+    let decisions = decisions.unwrap_or(DECISIONS);
+    match what {
         None => {
-            loss(number(3).unwrap_or(DECISIONS));
+            loss(decisions);
             exchanges();
-            search(number(3).unwrap_or(DECISIONS));
+            search(decisions);
             memory();
         }
-        Some("loss") => loss(number(3).unwrap_or(DECISIONS)),
+        Some("loss") => loss(decisions),
         Some("exchanges") => exchanges(),
-        Some("search") => search(number(3).unwrap_or(DECISIONS)),
+        Some("search") => search(decisions),
         Some("memory") => memory(),
         Some("disk") => disk::run(),
         Some(other) => panic!("no part {other}"),

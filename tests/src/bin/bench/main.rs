@@ -1,7 +1,4 @@
-//! `cargo xtask bench`: what governing a request costs. One Envoy with three listeners that answer by
-//! themselves: without the plugin, with it, and with it but without its memory of verified mandates.
-//! Rounds are interleaved, so that what else the machine does falls on all alike; what counts is
-//! medians and ratios. Then what policies cost at their worst and as data grows, and, with a real STS, how long an activated policy takes to the last worker.
+//! `cargo xtask bench`: what governing a request costs, and what else there is that has a price.
 
 // A tool for people who read its output; whatever goes wrong ends it.
 #![allow(
@@ -15,308 +12,65 @@
 mod disk;
 mod evidence;
 mod gateway;
+mod plugin;
 mod policies;
 mod revocation;
 mod sessions;
 
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::path::PathBuf;
 
-use e2e::{
-    PATIENCE, eventually,
-    http::{Connection, Request},
-    mandates::{APPLICATION, ISSUER, Issuer, RESOURCE, ZONE, grants},
-    parts,
-    sts::Sts,
-};
-use serde_json::{Value, json};
+use clap::{Parser, Subcommand};
 
-const ROUNDS: usize = 5;
-const SECONDS: u32 = 4;
-const ACTIVATIONS: usize = 200;
-const ACTIVATION_WORKERS: u32 = 4;
-const PATH: &str = "/demo/items";
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask bench",
+    about = "Measures, in one run and by turns, what is compared"
+)]
+struct Bench {
+    #[command(subcommand)]
+    part: Option<Part>,
+}
 
-/// The listeners, in the order of their ports.
-const LISTENERS: [(&str, Option<usize>); 3] = [
-    ("plain", None),
-    ("governed", Some(10_000)),
-    ("uncached", Some(0)),
-];
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+#[derive(Subcommand)]
+enum Part {
+    /// A governed request beside what one would run instead, in the same Envoy
+    Gateway(gateway::Options),
+    /// The plugin beside no plugin, policies at their worst, activations (what runs without a part)
+    Plugin,
+    /// Ten thousand sessions in a tree
+    Sessions,
+    /// That no evidence is lost, and what it costs
+    Evidence {
+        /// loss, exchanges, search, memory or disk
+        what: Option<String>,
+        /// How many decisions
+        decisions: Option<u64>,
+    },
+    /// How fast a revocation is everywhere, and what a million of them cost
+    Revocation {
+        /// propagation, scale or subtree
+        what: Option<String>,
+    },
+    /// The stand-in for OPA of the gateway's part
+    #[command(hide = true)]
+    Authoriser {
+        /// Where its configuration is
+        dir: PathBuf,
+    },
 }
 
 fn main() {
-    match std::env::args().nth(1).as_deref() {
-        Some("evidence") => return evidence::run(),
-        Some("gateway") => return gateway::run(),
-        Some("sessions") => return sessions::run(),
-        Some("revocation") => return revocation::run(),
-        _ => {}
+    match Bench::parse().part {
+        None | Some(Part::Plugin) => plugin::run(),
+        Some(Part::Gateway(options)) => gateway::run(&options),
+        Some(Part::Sessions) => sessions::run(),
+        Some(Part::Evidence { what, decisions }) => evidence::run(what.as_deref(), decisions),
+        Some(Part::Revocation { what }) => revocation::run(what.as_deref()),
+        Some(Part::Authoriser { dir }) => gateway::serve_authoriser(&dir),
     }
-    let issuer = Issuer::new("bench", 7);
-    let token = issuer.mandate("demo:read");
-    let dir = tempfile::tempdir().unwrap();
-    let (config, admin_file) = (dir.path().join("envoy.json"), dir.path().join("admin"));
-    fs::write(&config, envoy_config(&issuer).to_string()).unwrap();
-    let log = fs::File::create(dir.path().join("log")).unwrap();
-    let envoy = Running(
-        Command::new(parts::envoy())
-            .arg("--config-path")
-            .arg(&config)
-            .arg("--admin-address-path")
-            .arg(&admin_file)
-            .args([
-                "--concurrency",
-                "1",
-                "--use-dynamic-base-id",
-                "--log-level",
-                "warn",
-            ])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("Envoy starts"),
-    );
-    let admin: SocketAddr = eventually("Envoy starts its admin port", || {
-        fs::read_to_string(&admin_file).ok()?.trim().parse().ok()
-    });
-    let ports = eventually("Envoy listens", || ports(admin));
-    for (port, (name, _)) in ports.iter().zip(LISTENERS) {
-        let request = Request::get(PATH).header("Authorization", &format!("Bearer {token}"));
-        let response = request
-            .send(SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
-            .unwrap();
-        assert_eq!(response.status, 200, "{name}: {response}");
-    }
-
-    println!("{ROUNDS} rounds of {SECONDS} s each, interleaved; wrk -t1 -c16, one Envoy worker");
-    let mut rates: [Vec<f64>; 3] = Default::default();
-    for round in 1..=ROUNDS {
-        for ((port, (name, _)), rates) in ports.iter().zip(LISTENERS).zip(&mut rates) {
-            let rate = wrk(*port, &token);
-            println!("  round {round}  {name:<9} {rate:>8.0} requests/s");
-            rates.push(rate);
-        }
-    }
-    let medians = rates.map(median);
-    println!("median");
-    for ((name, _), rate) in LISTENERS.iter().zip(medians) {
-        println!(
-            "  {name:<9} {rate:>8.0} requests/s  {:>5.2} of plain",
-            rate / medians[0]
-        );
-    }
-    println!("inside the plugin, in Envoy's V8 (microseconds, median over all rounds)");
-    for (metric, what) in [
-        ("policy", "operation and policy"),
-        ("verify", "one verification (ES256 and claims)"),
-    ] {
-        println!("  {what:<36} {:>6.0}", quantile(admin, metric));
-    }
-    drop(envoy);
-    policies::large_data();
-    policies::stalls(&issuer, PATH);
-    activations();
-}
-
-/// Activates two policies by turns, and times how long it takes from the answer until the last worker
-/// decides by what is new. Connections stay with their workers and are asked in turn.
-fn activations() {
-    let sts = Sts::start();
-    let zone = sts.zone("bench");
-    let application = zone.govern();
-    let policy = |name: &str, scopes: &[&str]| {
-        zone.policy(name, &grants(&application.id, &[RESOURCE], scopes))
-    };
-    let (wide, narrow) = (
-        policy("wide", &["demo:read", "demo:write"]),
-        policy("narrow", &["demo:write"]),
-    );
-    let site = zone.site(ACTIVATION_WORKERS);
-    let mandate = zone.mint(&application, "demo:read");
-    let call = || Request::get(PATH).bearer(&mandate);
-    zone.activate(&wide);
-    // The first connections of the gateway, so that each worker gets two.
-    let mut connections: Vec<Connection> = (0..2 * ACTIVATION_WORKERS)
-        .map(|_| Connection::open(site.gateway.address()).unwrap())
-        .collect();
-    eventually("every worker allows", || {
-        let mut all = connections.iter_mut();
-        let all = all.all(|connection| connection.exchange(&call()).unwrap().status == 200);
-        all.then_some(())
-    });
-    let mut took: Vec<f64> = Vec::with_capacity(ACTIVATIONS);
-    for round in 0..ACTIVATIONS {
-        let (policy, status) = if round % 2 == 0 {
-            (&narrow, 403)
-        } else {
-            (&wide, 200)
-        };
-        zone.activate(policy);
-        let answered = Instant::now();
-        let mut last = Duration::ZERO;
-        for connection in &mut connections {
-            while connection.exchange(&call()).unwrap().status != status {
-                assert!(
-                    answered.elapsed() < PATIENCE,
-                    "a worker does not change over"
-                );
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            last = answered.elapsed();
-        }
-        took.push(last.as_secs_f64() * 1000.0);
-    }
-    assert_eq!(
-        site.workers_with_connections(),
-        usize::try_from(ACTIVATION_WORKERS).unwrap()
-    );
-    took.sort_by(f64::total_cmp);
-    println!(
-        "activation to the last of {ACTIVATION_WORKERS} workers (milliseconds from the 200, {ACTIVATIONS} activations): \
-         median {:.0}, p99 {:.0}, longest {:.0}",
-        took[ACTIVATIONS / 2],
-        took[ACTIVATIONS * 99 / 100],
-        took[ACTIVATIONS - 1]
-    );
-}
-
-/// The median that Envoy's histogram holds.
-fn quantile(admin: SocketAddr, metric: &str) -> f64 {
-    // Envoy merges its workers' histograms every five seconds.
-    std::thread::sleep(std::time::Duration::from_secs(6));
-    let path = format!("/stats?format=json&filter=caracal_{metric}_us");
-    let stats = Request::get(path).send(admin).unwrap().json();
-    let entries = stats["stats"].as_array().expect("stats");
-    let histograms = entries
-        .iter()
-        .find_map(|entry| entry.get("histograms"))
-        .expect("histograms");
-    let quantiles = histograms["supported_quantiles"]
-        .as_array()
-        .expect("quantiles");
-    let place = quantiles
-        .iter()
-        .position(|quantile| *quantile == 50.0)
-        .expect("a median");
-    let values = &histograms["computed_quantiles"][0]["values"][place];
-    values["cumulative"].as_f64().expect("a number")
-}
-
-fn wrk(port: u16, token: &str) -> f64 {
-    let output = Command::new("wrk")
-        .args(["-t1", "-c16", &format!("-d{SECONDS}s"), "-H"])
-        .arg(format!("Authorization: Bearer {token}"))
-        .arg(format!("http://127.0.0.1:{port}{PATH}"))
-        .output()
-        .expect("wrk runs (on Debian: apt-get install wrk)");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(!text.contains("Non-2xx"), "refused requests: {text}");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Requests/sec:"));
-    line.and_then(|rate| rate.trim().parse().ok())
-        .unwrap_or_else(|| panic!("wrk said: {text}"))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-fn ports(admin: SocketAddr) -> Option<Vec<u16>> {
-    let listeners = Request::get("/listeners?format=json")
-        .send(admin)
-        .ok()?
-        .json();
-    let port = |name: &str| {
-        let statuses = listeners["listener_statuses"].as_array()?;
-        let status = statuses.iter().find(|status| status["name"] == name)?;
-        let port = status["local_address"]["socket_address"]["port_value"].as_u64()?;
-        u16::try_from(port).ok()
-    };
-    (Request::get("/ready").send(admin).ok()?.status == 200).then_some(())?;
-    LISTENERS.iter().map(|(name, _)| port(name)).collect()
-}
-
-fn envoy_config(issuer: &Issuer) -> Value {
-    let socket = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-    let listeners: Vec<Value> = LISTENERS
-        .iter()
-        .map(|(name, mandate_cache)| {
-            let mut filters = Vec::new();
-            if let Some(mandates) = mandate_cache {
-                filters.push(json!({"name": "caracal", "typed_config": wasm(name, issuer, *mandates)}));
-            }
-            filters.push(json!({
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-            }));
-            json!({
-                "name": name,
-                "address": socket,
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                        "stat_prefix": name,
-                        "http_filters": filters,
-                        "route_config": {"virtual_hosts": [{
-                            "name": "all",
-                            "domains": ["*"],
-                            "routes": [{
-                                "match": {"prefix": "/"},
-                                "direct_response": {"status": 200, "body": {"inline_string": "ok"}},
-                            }],
-                        }]},
-                    },
-                }]}],
-            })
-        })
-        .collect();
-    json!({"admin": {"address": socket}, "static_resources": {"listeners": listeners}})
-}
-
-fn wasm(name: &str, issuer: &Issuer, mandate_cache: usize) -> Value {
-    let plugin = json!({
-        "zone": ZONE,
-        "issuer": ISSUER,
-        "mandate_cache": mandate_cache,
-        "jwks": issuer.jwks(),
-        "resources": [{
-            "identifier": RESOURCE,
-            "path_prefix": "/demo/",
-            "scopes": ["demo:read"],
-            "operations": [{"method": "GET", "path": "/demo/{item}", "scope": "demo:read"}],
-        }],
-        "policy": format!(
-            "# caracal:data-document\npackage caracal.authz\napp_ids := {{\"agent\": \"{APPLICATION}\"}}\n\
-             grants := {{\"{RESOURCE}\": {{\"applications\": {{\"agent\": [\"demo:read\"]}}}}}}\n"
-        ),
-    });
-    json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-        "config": {
-            "name": name,
-            "failure_policy": "FAIL_RELOAD",
-            "vm_config": {
-                "vm_id": name,
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": {"local": {"filename": parts::wasm()}},
-            },
-            "configuration": {"@type": "type.googleapis.com/google.protobuf.Struct", "value": plugin},
-        },
-    })
 }

@@ -40,8 +40,8 @@ import rego.v1
 result := {"decision": "allow", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}
 "#;
 
-pub(crate) fn run() {
-    match std::env::args().nth(2).as_deref() {
+pub(crate) fn run(what: Option<&str>) {
+    match what {
         None => {
             propagation();
             scale();

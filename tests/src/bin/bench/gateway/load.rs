@@ -1,0 +1,180 @@
+//! The load: as much as there is an answer to, for throughput and processor time, and at a fixed rate, for
+//! latencies.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Full, PATH, contenders::Contender, tokens_file};
+use crate::median;
+
+/// Connections of the load, in both forms.
+const CONNECTIONS: usize = 16;
+/// Within this what is held of evidence is sent, which belongs to the requests.
+const SETTLING: Duration = Duration::from_millis(500);
+
+/// Sends the tokens of a file by turns.
+const SCRIPT: &str = r#"
+local requests, at = {}, 0
+function init(args)
+  for token in io.lines(args[1]) do
+    requests[#requests + 1] = wrk.format("GET", nil, {["Authorization"] = "Bearer " .. token})
+  end
+end
+function request()
+  at = at % #requests + 1
+  return requests[at]
+end
+"#;
+
+/// Drives a contender as fast as it goes.
+pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full {
+    let script = dir.join("tokens.lua");
+    fs::write(&script, SCRIPT).unwrap();
+    let _turn = contender.turn();
+    let before = (contender.gateway.processor_time(), contender.beside());
+    let output = Command::new("wrk")
+        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s")])
+        .arg("-s")
+        .arg(script)
+        .arg(format!("http://{}{PATH}", contender.gateway.address()))
+        .arg("--")
+        .arg(tokens_file(dir, contender.tokens_name))
+        .output()
+        .expect("wrk runs (on Debian: apt-get install wrk)");
+    thread::sleep(SETTLING);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!text.contains("Non-2xx"), "{}: {text}", contender.name);
+    let requests: f64 = text
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in "))
+        .and_then(|(requests, _)| requests.parse().ok())
+        .unwrap_or_else(|| panic!("wrk said: {text}"));
+    let micros = |now: Duration, before: Duration| (now - before).as_secs_f64() * 1e6 / requests;
+    Full {
+        requests_a_second: requests / f64::from(seconds),
+        envoy: micros(contender.gateway.processor_time(), before.0),
+        beside: micros(contender.beside(), before.1),
+    }
+}
+
+/// Latencies in microseconds, from when a request was due.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Latencies {
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p99: f64,
+    pub(super) p999: f64,
+}
+
+impl Latencies {
+    fn of(mut micros: Vec<f64>) -> Self {
+        micros.sort_by(f64::total_cmp);
+        let at = |share: f64| micros[((micros.len() - 1) as f64 * share) as usize];
+        Self {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+        }
+    }
+
+    /// Each percentile's median over the rounds.
+    pub(super) fn medians(rounds: &[Self]) -> Self {
+        let of = |what: fn(&Self) -> f64| median(rounds.iter().map(what).collect());
+        Self {
+            p50: of(|round| round.p50),
+            p90: of(|round| round.p90),
+            p99: of(|round| round.p99),
+            p999: of(|round| round.p999),
+        }
+    }
+}
+
+/// Drives a contender at `rate` requests a second. A request that is due while its connection still waits
+/// for the one before is late, and that is part of its latency.
+pub(super) fn steady(contender: &Contender<'_>, rate: u32, lasting: Duration) -> Latencies {
+    let requests: Vec<Vec<u8>> = contender
+        .tokens
+        .iter()
+        .map(|token| {
+            format!(
+                "GET {PATH} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
+            )
+            .into_bytes()
+        })
+        .collect();
+    let _turn = contender.turn();
+    let started = Instant::now() + Duration::from_millis(50);
+    let number = (f64::from(rate) * lasting.as_secs_f64()) as usize;
+    let due = |place: usize| started + Duration::from_secs_f64(place as f64 / f64::from(rate));
+    let (requests, address) = (&requests, contender.gateway.address());
+    let micros = thread::scope(|scope| {
+        let connections: Vec<_> = (0..CONNECTIONS)
+            .map(|first| {
+                scope.spawn(move || {
+                    sleep_exactly();
+                    let places = (first..number).step_by(CONNECTIONS);
+                    let mut line = Line::open(address);
+                    places
+                        .map(|place| {
+                            let due = due(place);
+                            thread::sleep(due.saturating_duration_since(Instant::now()));
+                            line.exchange(&requests[place % requests.len()]);
+                            due.elapsed().as_secs_f64() * 1e6
+                        })
+                        .collect::<Vec<f64>>()
+                })
+            })
+            .collect();
+        let all = connections.into_iter().map(|one| one.join().unwrap());
+        all.flatten().collect()
+    });
+    Latencies::of(micros)
+}
+
+/// Lets the kernel wake this thread when it asks to, and not up to 50 us later (proc_pid_timerslack_ns(5)).
+fn sleep_exactly() {
+    let thread = fs::read_link("/proc/thread-self").unwrap();
+    let id = thread.file_name().unwrap().to_str().unwrap().to_owned();
+    // Where it is not to be had, all contenders are late alike.
+    let _ = fs::write(format!("/proc/{id}/timerslack_ns"), "1000");
+}
+
+/// A connection that is good for requests whose answers are short.
+struct Line {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Line {
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            read: vec![0; 16 * 1024],
+        }
+    }
+
+    fn exchange(&mut self, request: &[u8]) {
+        self.stream.write_all(request).unwrap();
+        let mut filled = 0;
+        loop {
+            let more = self.stream.read(&mut self.read[filled..]).unwrap();
+            assert!(more > 0, "the gateway has closed the connection");
+            filled += more;
+            // Every contender's answer is this short text.
+            if self.read[..filled].ends_with(b"\r\n\r\nok") {
+                break;
+            }
+        }
+        assert!(self.read.starts_with(b"HTTP/1.1 200"));
+    }
+}

@@ -1,0 +1,123 @@
+//! `cargo xtask bench gateway`: what a governed request costs beside what one would run instead, in the same
+//! Envoy. Each contender has an Envoy of its own; ours has a real STS, revocation and evidence with it. Rounds
+//! are interleaved, so that what else the machine does falls on all alike; what counts is ratios within a run.
+
+mod authoriser;
+mod chart;
+mod contenders;
+mod load;
+mod report;
+
+use std::{fs, path::Path, time::Duration};
+
+pub(crate) use self::authoriser::serve as serve_authoriser;
+use self::{contenders::Field, load::Latencies};
+use crate::median;
+
+/// What every request asks for.
+const PATH: &str = "/demo/items";
+
+/// What is measured, and how long.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Worker threads of each Envoy
+    #[arg(long, default_value_t = 1)]
+    workers: u32,
+    /// Rounds, in each of which every contender has its turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds that a contender is under load in a round, for throughput and again for latencies
+    #[arg(long, default_value_t = 4)]
+    seconds: u32,
+    /// Requests a second at which latencies are measured; by default half of what the slowest can do
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Only contenders whose name contains this; may be given more than once
+    #[arg(long)]
+    only: Vec<String>,
+}
+
+/// What was measured of a contender under full load, in one round.
+#[derive(Clone, Copy, Debug, Default)]
+struct Full {
+    requests_a_second: f64,
+    /// Microseconds of the gateway's processor time a request, and of all that works with it.
+    envoy: f64,
+    beside: f64,
+}
+
+/// What came out for a contender: medians over the rounds.
+struct Measured {
+    name: String,
+    full: Full,
+    latencies: Latencies,
+    memory_kb: u64,
+}
+
+pub(crate) fn run(options: &Options) {
+    let dir = tempfile::tempdir().unwrap();
+    let field = Field::prepare(options, dir.path());
+    let contenders = field.contenders();
+    for contender in &contenders {
+        drop(contender.turn());
+    }
+    println!(
+        "{} contenders, {} rounds of {} s each, interleaved: wrk -t1 -c16, Envoy with {} worker(s)",
+        contenders.len(),
+        options.rounds,
+        options.seconds,
+        options.workers
+    );
+    let mut full = vec![Vec::new(); contenders.len()];
+    for round in 1..=options.rounds {
+        for (contender, full) in contenders.iter().zip(&mut full) {
+            full.push(load::full(contender, dir.path(), options.seconds));
+        }
+        println!("  full load, round {round} of {}", options.rounds);
+    }
+    let full: Vec<Full> = full.iter().map(|rounds| of_rounds(rounds)).collect();
+    let slowest = full.iter().map(|full| full.requests_a_second);
+    let rate = options
+        .rate
+        .unwrap_or_else(|| (slowest.fold(f64::MAX, f64::min) / 2.0) as u32);
+    println!(
+        "latencies at {rate} requests/s, sent when they are due whether others are back or not"
+    );
+    let mut latencies = vec![Vec::new(); contenders.len()];
+    for _ in 0..options.rounds {
+        for (contender, latencies) in contenders.iter().zip(&mut latencies) {
+            let seconds = Duration::from_secs(options.seconds.into());
+            latencies.push(load::steady(contender, rate, seconds));
+        }
+    }
+    let measured: Vec<Measured> = contenders
+        .iter()
+        .zip(full.iter().zip(&latencies))
+        .map(|(contender, (full, latencies))| Measured {
+            name: contender.name.clone(),
+            full: *full,
+            latencies: Latencies::medians(latencies),
+            memory_kb: contender.gateway.memory_kb(),
+        })
+        .collect();
+    let added = field.added_latency(options, &contenders, &full);
+    report::tell(&measured, rate, added);
+}
+
+fn of_rounds(rounds: &[Full]) -> Full {
+    let of = |what: fn(&Full) -> f64| median(rounds.iter().map(what).collect());
+    Full {
+        requests_a_second: of(|round| round.requests_a_second),
+        envoy: of(|round| round.envoy),
+        beside: of(|round| round.beside),
+    }
+}
+
+/// Where the tokens of a contender are for the load to read.
+fn tokens_file(dir: &Path, name: &str) -> std::path::PathBuf {
+    dir.join(name)
+}
+
+fn write_tokens(dir: &Path, name: &str, tokens: &[String]) {
+    fs::write(tokens_file(dir, name), tokens.join("\n")).unwrap();
+}

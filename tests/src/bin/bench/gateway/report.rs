@@ -1,0 +1,79 @@
+//! What came out: a table to read, JSON to keep, and a chart.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{Measured, chart};
+
+/// Whose processor time the others' is compared with.
+const BASES: [(&str, &str); 3] = [
+    ("nothing", "of nothing"),
+    ("jwt_authn, cached + rbac", "of jwt_authn, cached + rbac"),
+    ("jwt_authn + rbac", "of jwt_authn + rbac"),
+];
+
+pub(super) fn tell(measured: &[Measured], rate: u32, added: Option<(f64, f64, u32)>) {
+    let base = |name: &str| {
+        let found = measured.iter().find(|one| one.name == name);
+        found.map(|one| one.full.envoy)
+    };
+    let bases: Vec<(&str, f64)> = BASES
+        .iter()
+        .filter_map(|(name, title)| Some((*title, base(name)?)))
+        .collect();
+    println!("\nmedians; processor time in µs a request, latencies in µs at {rate} requests/s\n");
+    print!("| | requests/s | Envoy |");
+    for (title, _) in &bases {
+        print!(" {title} |");
+    }
+    println!(" beside it | all | p50 | p90 | p99 | p99.9 | memory |");
+    println!("|---|{}", "---|".repeat(9 + bases.len()));
+    for one in measured {
+        print!(
+            "| {} | {:.0} | {:.1} |",
+            one.name, one.full.requests_a_second, one.full.envoy
+        );
+        for (_, base) in &bases {
+            print!(" {:.2} |", one.full.envoy / base);
+        }
+        println!(
+            " {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {} MB |",
+            one.full.beside,
+            one.full.envoy + one.full.beside,
+            one.latencies.p50,
+            one.latencies.p90,
+            one.latencies.p99,
+            one.latencies.p999,
+            one.memory_kb / 1024
+        );
+    }
+    if let Some((p50, p99, rate)) = added {
+        println!(
+            "\na warm governed request is later than one to nothing, at {rate} requests/s, by {p50:.0} µs (p50), {p99:.0} µs (p99)"
+        );
+    }
+    let contenders: Vec<Value> = measured.iter().map(in_json).collect();
+    let added = added
+        .map(|(p50, p99, rate)| json!({"p50_us": p50, "p99_us": p99, "requests_per_second": rate}));
+    let all = json!({"latency_rate": rate, "added_latency_warm": added, "contenders": contenders});
+    let json = Path::new("target/bench-gateway.json");
+    fs::write(json, format!("{all:#}\n")).unwrap();
+    let svg = Path::new("target/bench-gateway.svg");
+    fs::write(svg, chart::draw(measured)).unwrap();
+    println!("\nwritten to {} and {}", json.display(), svg.display());
+}
+
+fn in_json(one: &Measured) -> Value {
+    json!({
+        "contender": one.name,
+        "requests_per_second": one.full.requests_a_second,
+        "envoy_cpu_us": one.full.envoy,
+        "beside_cpu_us": one.full.beside,
+        "latency_us": {
+            "p50": one.latencies.p50, "p90": one.latencies.p90,
+            "p99": one.latencies.p99, "p99.9": one.latencies.p999,
+        },
+        "memory_kb": one.memory_kb,
+    })
+}

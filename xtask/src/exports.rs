@@ -1,0 +1,127 @@
+//! The filter's exports: which of them the host is to call. The SDK exports every callback there is, and for
+//! each one that is there Envoy enters the VM, for every request.
+//!
+//! Format: WebAssembly Core Specification, section 5.5 (modules).
+
+/// Callbacks that the filter leaves as they are: for the host, one that is not there has done nothing, which is
+/// what they do. A context's end is told by `proxy_on_delete`.
+const LEFT_OUT: [&str; 4] = [
+    "proxy_on_done",
+    "proxy_on_log",
+    "proxy_on_request_body",
+    "proxy_on_response_trailers",
+];
+
+const EXPORT_SECTION: u8 = 7;
+const HEAD: usize = 8;
+
+/// `module` without the callbacks that do nothing; `None` if this is no WebAssembly module.
+pub(crate) fn trimmed(module: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = module.split_at_checked(HEAD)?;
+    let mut trimmed = head.to_vec();
+    while let Some((&id, after)) = rest.split_first() {
+        let (size, after) = number(after)?;
+        let (content, next) = after.split_at_checked(usize::try_from(size).ok()?)?;
+        trimmed.push(id);
+        if id == EXPORT_SECTION {
+            let content = without(content)?;
+            put(&mut trimmed, u32::try_from(content.len()).ok()?);
+            trimmed.extend(content);
+        } else {
+            put(&mut trimmed, size);
+            trimmed.extend(content);
+        }
+        rest = next;
+    }
+    Some(trimmed)
+}
+
+/// The content of an export section without what is left out.
+fn without(content: &[u8]) -> Option<Vec<u8>> {
+    let (count, mut rest) = number(content)?;
+    let (mut kept, mut entries) = (0, Vec::<u8>::new());
+    for _ in 0..count {
+        let (length, after) = number(rest)?;
+        let (name, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+        // A kind, and an index.
+        let (_, next) = number(after.get(1..)?)?;
+        let entry = rest.get(..rest.len() - next.len())?;
+        if !LEFT_OUT.iter().any(|left_out| left_out.as_bytes() == name) {
+            kept += 1;
+            entries.extend(entry);
+        }
+        rest = next;
+    }
+    let mut content = Vec::new();
+    put(&mut content, kept);
+    content.extend(entries);
+    Some(content)
+}
+
+/// An unsigned LEB128 number, and what comes after it.
+fn number(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let mut value = 0;
+    for (place, byte) in bytes.iter().enumerate().take(5) {
+        value |= u32::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(place + 1..)?));
+        }
+    }
+    None
+}
+
+fn put(bytes: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(id: u8, content: &[u8]) -> Vec<u8> {
+        let mut section = vec![id];
+        put(&mut section, u32::try_from(content.len()).unwrap());
+        [section, content.to_vec()].concat()
+    }
+
+    fn exports(names: &[&str]) -> Vec<u8> {
+        let entry = |(place, name): (usize, &&str)| {
+            let mut entry = Vec::new();
+            put(&mut entry, u32::try_from(name.len()).unwrap());
+            entry.extend(name.as_bytes());
+            entry.push(0);
+            put(&mut entry, 300 + u32::try_from(place).unwrap());
+            entry
+        };
+        let mut content = Vec::new();
+        put(&mut content, u32::try_from(names.len()).unwrap());
+        content.extend(names.iter().enumerate().flat_map(entry));
+        content
+    }
+
+    #[test]
+    fn callbacks_that_do_nothing_are_left_out_and_nothing_else_changes() {
+        let (head, long) = (b"\0asm\x01\0\0\0", vec![7; 1_000]);
+        let other = section(10, &long);
+        let with =
+            |names: &[&str]| [head.to_vec(), section(7, &exports(names)), other.clone()].concat();
+        let module = with(&["memory", "proxy_on_tick", "proxy_on_log", "proxy_on_done"]);
+        assert_eq!(
+            trimmed(&module).unwrap(),
+            with(&["memory", "proxy_on_tick"])
+        );
+        let nothing = with(&["memory"]);
+        assert_eq!(trimmed(&nothing).unwrap(), nothing);
+    }
+
+    #[test]
+    fn what_is_no_module_is_told_apart() {
+        assert!(trimmed(b"").is_none());
+        assert!(trimmed(b"\0asm\x01\0\0\0\x07\xff").is_none());
+        assert!(trimmed(b"\0asm\x01\0\0\0\x07\x02\x01\x09").is_none());
+    }
+}
