@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::Mutex,
     time::Duration,
@@ -229,7 +229,7 @@ fn input(http: &Http, claims: Value, resource: &Value) -> Value {
 }
 
 /// Runs an authoriser whose configuration is in `dir`, for as long as the process lives.
-pub(crate) fn serve(dir: &PathBuf) {
+pub(crate) fn serve(dir: &Path) {
     let judge: &'static Mutex<Judge> = Box::leak(Box::new(Mutex::new(Judge::read(dir))));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
