@@ -12,12 +12,13 @@
 mod disk;
 mod evidence;
 mod gateway;
+mod micro;
 mod plugin;
 mod policies;
 mod revocation;
 mod sessions;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -37,6 +38,8 @@ enum Part {
     Gateway(gateway::Options),
     /// The plugin beside no plugin, policies at their worst, activations (what runs without a part)
     Plugin,
+    /// The parts of a decision one by one, natively and in Envoy's V8
+    Micro(micro::Options),
     /// Ten thousand sessions in a tree
     Sessions,
     /// That no evidence is lost, and what it costs
@@ -59,15 +62,17 @@ enum Part {
     },
 }
 
-fn main() {
+fn main() -> ExitCode {
     match Bench::parse().part {
         None | Some(Part::Plugin) => plugin::run(),
         Some(Part::Gateway(options)) => gateway::run(&options),
+        Some(Part::Micro(options)) => return micro::run(&options),
         Some(Part::Sessions) => sessions::run(),
         Some(Part::Evidence { what, decisions }) => evidence::run(what.as_deref(), decisions),
         Some(Part::Revocation { what }) => revocation::run(what.as_deref()),
         Some(Part::Authoriser { dir }) => gateway::serve_authoriser(&dir),
     }
+    ExitCode::SUCCESS
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -39,45 +39,6 @@ const COLD_CONTRACT: [&str; 3] = [
     "caracal, cold, the contract",
 ];
 
-/// A policy as somebody writes it by hand, about thirty lines.
-const HANDWRITTEN: &str = r#"package caracal.authz
-
-import rego.v1
-
-readers := {"demo:read", "demo:write"}
-
-writers := {"demo:write"}
-
-needed := readers if input.action.method in {"GET", "HEAD"}
-
-needed := writers if input.action.method in {"POST", "PUT", "DELETE"}
-
-granted := split(input.context.subject_claims.scope, " ")
-
-is_application if input.principal.type == "Application"
-
-is_here if startswith(input.action.path, "/demo/")
-
-may_pass if {
-	is_application
-	is_here
-	some scope in granted
-	scope in needed
-}
-
-default result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}
-
-result := {
-	"decision": "allow", "evaluation_status": "complete",
-	"determining_policies": [{"policy_id": "handwritten"}], "diagnostics": [],
-} if may_pass
-
-result := {
-	"decision": "allow", "evaluation_status": "complete",
-	"determining_policies": [{"policy_id": "handwritten"}], "diagnostics": [],
-} if input.action.id == "TokenExchange"
-"#;
-
 /// One of those that are compared.
 pub(super) struct Contender<'a> {
     pub(super) name: String,
@@ -166,7 +127,7 @@ impl<'o> Field<'o> {
         let handwritten = {
             let zone = sts.zone("handwritten");
             let application = zone.govern();
-            let policy = HANDWRITTEN.to_owned();
+            let policy = ::micro::HANDWRITTEN.to_owned();
             zone.activate(&zone.policy("handwritten", &policy));
             Mandates {
                 policy,
