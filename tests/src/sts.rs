@@ -120,6 +120,11 @@ impl Sts {
         process.map_or(Duration::ZERO, Process::processor_time)
     }
 
+    /// The memory that the process holds, in KB.
+    pub fn memory_kb(&self) -> u64 {
+        self.process.as_ref().map_or(0, Process::memory_kb)
+    }
+
     /// Ends the process at once and leaves its data.
     pub fn stop(&mut self) {
         self.process = None;

@@ -58,7 +58,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             target.output("wasm").join("micro.wasm"),
         );
     }
-    if matches!(part, Some("gateway" | "revocation")) {
+    if matches!(part, Some("gateway" | "revocation" | "sts")) {
         cargo.env("CARACAL_PYTHON", python::get(workspace)?);
     }
     match cargo.status() {

@@ -41,9 +41,11 @@ readers := {"demo:read", "demo:write"}
 
 writers := {"demo:write"}
 
-needed := readers if input.action.method in {"GET", "HEAD"}
-
-needed := writers if input.action.method in {"POST", "PUT", "DELETE"}
+needed := readers if {
+	input.action.method in {"GET", "HEAD"}
+} else := writers if {
+	input.action.method in {"POST", "PUT", "DELETE"}
+}
 
 granted := split(input.context.subject_claims.scope, " ")
 
@@ -58,17 +60,14 @@ may_pass if {
 	scope in needed
 }
 
+may_pass if input.action.id == "TokenExchange"
+
 default result := {"decision": "deny", "evaluation_status": "complete", "determining_policies": [], "diagnostics": []}
 
 result := {
 	"decision": "allow", "evaluation_status": "complete",
 	"determining_policies": [{"policy_id": "handwritten"}], "diagnostics": [],
 } if may_pass
-
-result := {
-	"decision": "allow", "evaluation_status": "complete",
-	"determining_policies": [{"policy_id": "handwritten"}], "diagnostics": [],
-} if input.action.id == "TokenExchange"
 "#;
 
 const GRANTS: &str = r#"# caracal:data-document

@@ -26,7 +26,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::disk;
+use crate::{disk, mints::drive};
 
 const WORKERS: u32 = 4;
 const DECISIONS: u64 = 1_000_000;
@@ -228,32 +228,7 @@ fn mints(
     let request = Request::new("POST", "/oauth/2/token")
         .header("content-type", "application/x-www-form-urlencoded")
         .body(&body);
-    let started = Instant::now();
-    let times: Vec<Vec<Duration>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients)
-            .map(|_| {
-                let request = &request;
-                scope.spawn(move || {
-                    let mut connection = Connection::open(sts.address()).unwrap();
-                    (0..EXCHANGES / clients)
-                        .map(|_| {
-                            let started = Instant::now();
-                            let answer = connection.exchange(request).unwrap();
-                            assert_eq!(answer.status, 200, "{answer}");
-                            started.elapsed()
-                        })
-                        .collect()
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
-    });
-    let took = started.elapsed().as_secs_f64();
-    let times: Vec<Duration> = times.concat();
-    (times.len() as f64 / took, times)
+    drive(sts, &request, clients, |sent, _| sent < EXCHANGES / clients)
 }
 
 /// An event of the size and the variety that a busy zone has.

@@ -13,6 +13,7 @@ mod disk;
 mod evidence;
 mod gateway;
 mod micro;
+mod mints;
 mod plugin;
 mod policies;
 mod revocation;
@@ -40,6 +41,8 @@ enum Part {
     Plugin,
     /// The parts of a decision one by one, natively and in Envoy's V8
     Micro(micro::Options),
+    /// Mandates a second, each with its evidence on disk
+    Sts(mints::Options),
     /// Ten thousand sessions in a tree
     Sessions,
     /// That no evidence is lost, and what it costs
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         None | Some(Part::Plugin) => plugin::run(),
         Some(Part::Gateway(options)) => gateway::run(&options),
         Some(Part::Micro(options)) => return micro::run(&options),
+        Some(Part::Sts(options)) => mints::run(&options),
         Some(Part::Sessions) => sessions::run(),
         Some(Part::Evidence { what, decisions }) => evidence::run(what.as_deref(), decisions),
         Some(Part::Revocation { what }) => revocation::run(what.as_deref()),
