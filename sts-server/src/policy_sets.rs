@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
 };
 
 use authority::{
@@ -46,6 +46,8 @@ pub(crate) struct Loaded {
     pub(crate) version_id: PolicySetVersionId,
     pub(crate) manifest_sha256: String,
     pub(crate) policy: Policy,
+    /// Whether it was ever seen to take long.
+    pub(crate) is_slow: AtomicBool,
 }
 
 /// A version with what the compiler remarked on it.
@@ -87,6 +89,7 @@ impl Programs {
             version_id: version.id.clone(),
             manifest_sha256: version.manifest_sha256.clone(),
             policy: Policy::load(&version.program).map_err(Error::internal)?,
+            is_slow: AtomicBool::new(false),
         });
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_LOADED {

@@ -87,6 +87,7 @@ impl Sts {
         let now = Moment::now();
         let keys = keys::jwks(&self.store.keys(&zone.id).await?, now);
         let keys = KeySet::from_jwks(&keys).map_err(Error::internal)?;
+        let keys = self.keyring.prepared(&zone.id, keys);
         let expected = Expected {
             issuer: &self.issuer,
             zone: &zone.id,

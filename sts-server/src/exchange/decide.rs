@@ -1,7 +1,7 @@
 //! What is granted: each resource by itself, so that one that is denied does not cost the others.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -30,6 +30,8 @@ use crate::{
 
 /// Largest input document that is kept, in bytes: larger than any with a mandate of the largest size.
 const MAX_INPUT_BYTES: usize = 32 * 1024;
+/// From here on a policy is slow.
+const SLOW: Duration = Duration::from_millis(2);
 
 /// What a zone decides by.
 struct InForce {
@@ -225,7 +227,7 @@ impl Sts {
         input: &PolicyInput,
     ) -> Result<PolicyResult, EvalError> {
         let started = Instant::now();
-        let result = aside(|| policy.policy.evaluator().evaluate(input));
+        let result = ask(policy, input);
         self.metrics.policy(started.elapsed());
         if let Err(error) = &result
             && *error != EvalError::Undefined
@@ -244,7 +246,7 @@ impl Sts {
         input: &PolicyInput,
         enforced: &Verdict,
     ) {
-        let said = Verdict::of(&aside(|| shadow.policy.evaluator().evaluate(input)));
+        let said = Verdict::of(&ask(shadow, input));
         let verdict = if said == *enforced {
             self.metrics.shadow("same");
             ShadowVerdict::Same
@@ -264,13 +266,22 @@ impl Sts {
     }
 }
 
-/// Evaluates without keeping the requests waiting that this thread would otherwise serve: a policy may
-/// take as long as its bound.
-fn aside<T>(evaluate: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(evaluate),
-        _ => evaluate(),
+/// Asks a policy. One that was ever slow no longer keeps the requests waiting that this thread would otherwise
+/// serve, since it may take as long as its bound. To let another thread take over costs more than most
+/// policies take, so that one that was not is asked right here.
+fn ask(policy: &Loaded, input: &PolicyInput) -> Result<PolicyResult, EvalError> {
+    let evaluate = || policy.policy.evaluator().evaluate(input);
+    let on_many_threads = Handle::try_current()
+        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if on_many_threads && policy.is_slow.load(Ordering::Relaxed) {
+        return tokio::task::block_in_place(evaluate);
     }
+    let started = Instant::now();
+    let result = evaluate();
+    if started.elapsed() >= SLOW {
+        policy.is_slow.store(true, Ordering::Relaxed);
+    }
+    result
 }
 
 /// Keeps what the policy was asked, for trying other policies on it.

@@ -202,7 +202,9 @@ impl Store {
         let writing = options
             .clone()
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .pragma("cache_size", WRITER_CACHE);
+            .pragma("cache_size", WRITER_CACHE)
+            // What a savepoint may have to undo: in a file, it would cost as many writes as the change.
+            .pragma("temp_store", "MEMORY");
         let writer = Writer::new(writing).await?;
         sqlx::migrate!().run(writer.pool()).await?;
         let readers = SqlitePoolOptions::new()

@@ -337,25 +337,19 @@ impl Change {
             let terms = terms::of(zone, event).into_iter();
             found_by.extend(terms.map(|term| json!([term, at, place])));
         }
+        // All in one: each time that the database's thread is called costs as much as a statement.
         let sql = "INSERT INTO audit_entries (entry, event_id, recorded_at, hash, mac, event)
                    SELECT value ->> 0, unhex(value ->> 1), ?2, unhex(value ->> 2), unhex(value ->> 3),
-                     value ->> 4 FROM json_each(?1)";
+                     value ->> 4 FROM json_each(?1);
+                   INSERT OR IGNORE INTO audit_terms (term, at, entry)
+                   SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?3);
+                   UPDATE ledgers SET seq = ?4, hash = ?5, recorded_at = ?2 WHERE zone_id = ?6";
         sqlx::query(sql)
             .bind(sqlx::types::Json(Value::Array(entries)))
             .bind(signed(recorded_at.0))
-            .execute(&mut *self.0)
-            .await?;
-        let sql = "INSERT OR IGNORE INTO audit_terms (term, at, entry)
-                   SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)";
-        sqlx::query(sql)
             .bind(sqlx::types::Json(Value::Array(found_by)))
-            .execute(&mut *self.0)
-            .await?;
-        let sql = "UPDATE ledgers SET seq = ?, hash = ?, recorded_at = ? WHERE zone_id = ?";
-        sqlx::query(sql)
             .bind(signed(ledger.seq))
             .bind(ledger.hash.0.as_slice())
-            .bind(signed(recorded_at.0))
             .bind(zone.as_str())
             .execute(&mut *self.0)
             .await?;
