@@ -411,12 +411,21 @@ fn mandate(
             }
         };
     }
+    if snapshot.cache.is_refused(token) {
+        return Err(Reason::SignatureInvalid.into());
+    }
     let expected = Expected {
         issuer: &snapshot.issuer,
         zone: &snapshot.zone,
         uses: &GATEWAY_USES,
     };
-    let mandate = Arc::new(verify(token, &snapshot.keys, &expected, now)?);
+    let verified = verify(token, &snapshot.keys, &expected, now).inspect_err(|refusal| {
+        // What else is wrong costs little to find again, or may be right tomorrow.
+        if *refusal.reason() == Reason::SignatureInvalid {
+            snapshot.cache.refuse(token);
+        }
+    });
+    let mandate = Arc::new(verified?);
     snapshot.cache.insert(token, Arc::clone(&mandate));
     Ok((mandate, false))
 }

@@ -397,17 +397,17 @@ fn decide(
     // The clock is a call into the host as well: it is asked only where something took time.
     let mut identified = started;
     if call.was_cached() {
-        worker.metrics.count("caracal_mandate_cache_hits");
+        worker.metrics.count_later("caracal_mandate_cache_hits");
     } else {
         identified = host::now_nanos();
-        worker.metrics.count("caracal_mandate_cache_misses");
+        worker.metrics.count_later("caracal_mandate_cache_misses");
         worker
             .metrics
             .time("caracal_verify_us", started, identified);
     }
     let (outcome, verdict) = decision::authorise(snapshot, &request, call, account);
     if account.repeated {
-        worker.metrics.count("caracal_policy_cache_hits");
+        worker.metrics.count_later("caracal_policy_cache_hits");
     } else {
         worker
             .metrics

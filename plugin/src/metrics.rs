@@ -3,8 +3,9 @@
 
 use proxy_wasm::{hostcalls, types::MetricType};
 
-/// The metrics of one worker, defined when first used. Counts are kept here and given to the host
-/// [together](Metrics::flush), so that a request does not wait for a call into the host for each.
+/// The metrics of one worker, defined when first used. What every request that passes is counted in is kept
+/// here and given to the host [together](Metrics::flush), so that it does not wait for a call into the host
+/// for each.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     counters: Vec<Counter>,
@@ -40,40 +41,60 @@ impl Name {
     }
 }
 
+impl Counter {
+    fn tell(&mut self) {
+        let define = || hostcalls::define_metric(MetricType::Counter, &self.name.text());
+        self.id = self.id.or_else(|| define().ok());
+        let more = i64::try_from(self.more).unwrap_or(i64::MAX);
+        if let Some(id) = self.id
+            && hostcalls::increment_metric(id, more).is_ok()
+        {
+            self.more = 0;
+        }
+    }
+}
+
 impl Metrics {
     /// Counts a decision: `None` for an allowed request, else the reason of the refusal.
     pub(crate) fn decided(&mut self, refused_for: Option<&'static str>) {
-        self.add(refused_for.map_or(Name::Allowed, Name::Refused));
+        match refused_for {
+            None => {
+                self.add(Name::Allowed);
+            }
+            Some(reason) => self.add(Name::Refused(reason)).tell(),
+        }
     }
 
     /// Adds one to the counter `name`.
     pub(crate) fn count(&mut self, name: &'static str) {
+        self.add(Name::Plain(name)).tell();
+    }
+
+    /// Adds one to the counter `name`, of which the host hears with the next [flush](Self::flush).
+    pub(crate) fn count_later(&mut self, name: &'static str) {
         self.add(Name::Plain(name));
     }
 
-    fn add(&mut self, name: Name) {
-        match self.counters.iter_mut().find(|known| known.name == name) {
-            Some(counter) => counter.more += 1,
-            None => self.counters.push(Counter {
-                name,
-                id: None,
-                more: 1,
-            }),
-        }
+    fn add(&mut self, name: Name) -> &mut Counter {
+        let known = self.counters.iter().position(|known| known.name == name);
+        let place = known.unwrap_or_else(|| {
+            let (id, more) = (None, 0);
+            self.counters.push(Counter { name, id, more });
+            self.counters.len() - 1
+        });
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the place of one that was found, or that was just made"
+        )]
+        let counter = &mut self.counters[place];
+        counter.more += 1;
+        counter
     }
 
     /// Tells the host what was counted since the last time.
     pub(crate) fn flush(&mut self) {
-        for counter in self.counters.iter_mut().filter(|counter| counter.more > 0) {
-            let define = || hostcalls::define_metric(MetricType::Counter, &counter.name.text());
-            counter.id = counter.id.or_else(|| define().ok());
-            let more = i64::try_from(counter.more).unwrap_or(i64::MAX);
-            if let Some(id) = counter.id
-                && hostcalls::increment_metric(id, more).is_ok()
-            {
-                counter.more = 0;
-            }
-        }
+        let untold = self.counters.iter_mut().filter(|counter| counter.more > 0);
+        untold.for_each(Counter::tell);
     }
 
     /// Sets the gauge `name`.

@@ -1,5 +1,10 @@
 //! Keys and signatures, held against every vector that Wycheproof has for ES256.
 
+use p256::{
+    FieldBytes, ProjectivePoint, Scalar,
+    ecdsa::signature::hazmat::PrehashVerifier,
+    elliptic_curve::{ops::Reduce, point::AffineCoordinates},
+};
 use serde::Deserialize;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -130,4 +135,99 @@ fn a_public_key_is_a_point_on_the_curve() {
     ] {
         assert!(VerifyingKey::from_coordinates(&x, &y).is_err());
     }
+}
+
+/// Numbers as good as random, the same ones every time (SplitMix64: Steele, Lea and Flood 2014).
+struct Draws(u64);
+
+impl Draws {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    fn bytes(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_be_bytes());
+        }
+        bytes
+    }
+
+    /// A scalar of the kinds that arithmetic by windows goes wrong on: long runs of zeros or ones, a few bits,
+    /// either end of the range, and any.
+    fn scalar(&mut self) -> Scalar {
+        let small = Scalar::from(self.next() % 70);
+        let mut bytes = self.bytes();
+        match self.next() % 6 {
+            0 => return small,
+            1 => return -small,
+            2 => bytes[..(self.next() % 32) as usize].fill(0),
+            3 => bytes[(self.next() % 32) as usize..].fill(0xff),
+            4 => {
+                bytes = [0; 32];
+                for _ in 0..3 {
+                    let bit = (self.next() % 256) as usize;
+                    bytes[bit / 8] |= 1 << (bit % 8);
+                }
+            }
+            _ => {}
+        }
+        <Scalar as Reduce<FieldBytes>>::reduce(&bytes.into())
+    }
+}
+
+#[test]
+fn the_tables_say_what_the_crate_says_of_whatever_comes() {
+    let mut draws = Draws(7);
+    let (mut good, mut bad) = (0, 0);
+    for _ in 0..16 {
+        let secret = loop {
+            let scalar = draws.scalar();
+            if let Ok(key) = SigningKey::from_bytes(&scalar.to_bytes()) {
+                break key;
+            }
+        };
+        let key = secret.verifying_key().prepared();
+        let point = ProjectivePoint::from(*key.point.as_affine());
+        let mut agree = |hash: [u8; 32], signature: &ecdsa::Signature| {
+            let (r, s) = signature.split_scalars();
+            let slow = key.point.verify_prehash(&hash, signature).is_ok();
+            match key.multiples.as_ref().unwrap().verify(&hash, &r, &s) {
+                Verdict::Good => assert!(slow, "{hash:?} {signature:?}"),
+                Verdict::Bad => assert!(!slow, "{hash:?} {signature:?}"),
+                Verdict::Unsaid => {}
+            }
+            *(if slow { &mut good } else { &mut bad }) += 1;
+        };
+        for _ in 0..24 {
+            // A signature that is good, by whatever multiples of both points this is to go.
+            let (u1, u2) = (draws.scalar(), draws.scalar());
+            let sum = (ProjectivePoint::GENERATOR * u1 + point * u2).to_affine();
+            let r = <Scalar as Reduce<FieldBytes>>::reduce(&sum.x());
+            let inverse = Option::<Scalar>::from(u2.invert()).unwrap_or(Scalar::ONE);
+            let s = r * inverse;
+            let hash: [u8; 32] = (u1 * s).to_bytes().into();
+            let Ok(made) = ecdsa::Signature::from_scalars(r, s) else {
+                continue;
+            };
+            agree(hash, &made);
+            if let Ok(other) = ecdsa::Signature::from_scalars(r, -s) {
+                agree(hash, &other);
+            }
+            // One that a bit of it keeps from being good, and one of any two numbers.
+            let (mut bytes, bit) = (made.to_bytes(), (draws.next() % 512) as usize);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let changed = ecdsa::Signature::from_slice(&bytes);
+            let any = ecdsa::Signature::from_scalars(draws.scalar(), draws.scalar());
+            for signature in [changed, any].into_iter().flatten() {
+                agree(hash, &signature);
+            }
+            agree(draws.bytes(), &made);
+        }
+    }
+    assert!(good > 500 && bad > 700, "{good} good, {bad} bad");
 }

@@ -1,7 +1,8 @@
-//! Mandates that were verified already, so that a mandate used twice is verified once.
+//! Mandates that were verified already, so that a mandate used twice is verified once; and tokens that were not,
+//! so that one sent over and over does not cost a verification each time.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
     mem,
     sync::Arc,
@@ -19,7 +20,13 @@ pub struct MandateCache {
     young: Generation,
     old: Generation,
     generation_size: usize,
+    refused: HashSet<Box<str>, BuildHasherDefault<EndOfText>>,
 }
+
+/// Most tokens that are known for their bad signature, and the longest of them, in bytes: strangers make them, so
+/// they take 256 KiB at most, have no part in the room for mandates, and are forgotten together.
+const MAX_REFUSED: usize = 128;
+const MAX_REFUSED_BYTES: usize = 2 * 1024;
 
 type Generation = HashMap<Box<str>, Arc<Mandate>, BuildHasherDefault<EndOfText>>;
 
@@ -66,7 +73,24 @@ impl MandateCache {
             young: Generation::default(),
             old: Generation::default(),
             generation_size: capacity / 2,
+            refused: HashSet::default(),
         }
+    }
+
+    /// Whether `token` is known to have a signature that is none by these keys.
+    pub fn is_refused(&self, token: &str) -> bool {
+        self.refused.contains(token)
+    }
+
+    /// Remembers that the signature of `token` is bad.
+    pub fn refuse(&mut self, token: &str) {
+        if self.generation_size == 0 || token.len() > MAX_REFUSED_BYTES {
+            return;
+        }
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.clear();
+        }
+        self.refused.insert(token.into());
     }
 
     /// The mandate that `token` was verified to be.
@@ -96,6 +120,7 @@ impl MandateCache {
     pub fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
+        self.refused.clear();
     }
 
     /// How many mandates are held.
@@ -164,6 +189,28 @@ mod tests {
         cache.insert(&ends_alike("a"), Arc::clone(&any));
         assert!(cache.get(&ends_alike("b")).is_none());
         assert!(cache.get(&ends_alike("a")).is_some());
+    }
+
+    #[test]
+    fn bad_tokens_are_known_in_a_room_of_their_own() {
+        let (_, any) = mandate("any");
+        let mut cache = MandateCache::new(10);
+        cache.insert("good", Arc::clone(&any));
+        for number in 0..10_000 {
+            let bad = format!("bad-{number}");
+            cache.refuse(&bad);
+            assert!(cache.is_refused(&bad) && cache.get(&bad).is_none());
+            assert!(cache.refused.len() <= MAX_REFUSED);
+        }
+        assert!(cache.get("good").is_some() && !cache.is_refused("good"));
+        let long = "x".repeat(MAX_REFUSED_BYTES + 1);
+        cache.refuse(&long);
+        assert!(!cache.is_refused(&long), "too long to keep");
+        cache.clear();
+        assert!(!cache.is_refused("bad-9999"), "the keys have changed");
+        let mut none = MandateCache::new(0);
+        none.refuse("bad");
+        assert!(!none.is_refused("bad"));
     }
 
     #[test]
