@@ -167,3 +167,31 @@ fn a_rollback_takes_effect_on_every_worker() {
     }
     zone.mint(&application, "demo:read");
 }
+
+#[test]
+fn a_policy_is_asked_once_about_a_call_that_repeats_and_another_one_decides_at_once() {
+    let sts = Sts::start();
+    let zone = sts.zone("repeated");
+    let application = zone.govern();
+    let (_, narrow) = two_versions(&zone, &application);
+    let site = zone.site(1);
+    let mandate = zone.mint(&application, "demo:read");
+    let call = || Request::get("/demo/items").bearer(&mandate);
+    site.until_allowed(call);
+    let hits = || -> u64 {
+        let stats = site.gateway.stats("caracal_policy_cache_hits");
+        stats.iter().map(|(_, count)| count).sum()
+    };
+    let before = hits();
+    for _ in 0..10 {
+        site.allowed(call());
+    }
+    eventually("the policy is not asked again", || {
+        (hits() >= before + 10).then_some(())
+    });
+    // What was remembered was another policy's word.
+    zone.activate(&narrow);
+    site.until_refused(call, &denied("role_scope_mismatch"));
+    zone.roll_back(&narrow);
+    site.until_allowed(call);
+}

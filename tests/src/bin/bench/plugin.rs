@@ -11,8 +11,9 @@ use std::{
 
 use e2e::{
     PATIENCE, eventually,
+    gateway::GatewaySpec,
     http::{Connection, Request},
-    mandates::{APPLICATION, ISSUER, Issuer, RESOURCE, ZONE, grants},
+    mandates::{APPLICATION, ISSUER, Issuer, RESOURCE, ZONE, grants, stand_alone},
     parts,
     sts::Sts,
 };
@@ -22,6 +23,7 @@ use crate::{median, policies};
 
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 4;
+const STARTS: usize = 5;
 const ACTIVATIONS: usize = 200;
 const ACTIVATION_WORKERS: u32 = 4;
 const PATH: &str = "/demo/items";
@@ -98,15 +100,41 @@ pub(crate) fn run() {
     }
     println!("inside the plugin, in Envoy's V8 (microseconds, median over all rounds)");
     for (metric, what) in [
-        ("policy", "operation and policy"),
+        ("policy", "operation and policy, if asked"),
         ("verify", "one verification (ES256 and claims)"),
     ] {
         println!("  {what:<36} {:>6.0}", quantile(admin, metric));
     }
     drop(envoy);
+    start_up(&issuer, &token);
     policies::large_data();
     policies::stalls(&issuer, PATH);
     activations();
+}
+
+/// From the start of the process to the first request that is let pass: with the plugin, and without.
+fn start_up(issuer: &Issuer, token: &str) {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    let mut governed = GatewaySpec::new(stand_alone(issuer), nowhere);
+    governed.answers_itself = true;
+    let mut plain = GatewaySpec::new(json!({}), nowhere);
+    (plain.answers_itself, plain.others) = (true, Some(vec![]));
+    let mut took = [Vec::new(), Vec::new()];
+    for _ in 0..STARTS {
+        for (spec, took) in [&governed, &plain].into_iter().zip(&mut took) {
+            let started = Instant::now();
+            let gateway = spec.start();
+            eventually("it serves", || {
+                let answer = Request::get(PATH).bearer(token).send(gateway.address());
+                (answer.ok()?.status == 200).then_some(())
+            });
+            took.push(started.elapsed().as_secs_f64());
+        }
+    }
+    let [governed, plain] = took.map(median);
+    println!(
+        "from exec to the first answer (seconds, median of {STARTS}): governed {governed:.2}, plain {plain:.2}"
+    );
 }
 
 /// Activates two policies by turns, and times how long it takes from the answer until the last worker
