@@ -99,7 +99,9 @@ fn listed(anchors: &[Anchor<'_>]) -> Value {
     Value::Array(pairs.collect())
 }
 
-const IN_FORCE: &str = "SELECT r.* FROM json_each(?) AS a CROSS JOIN revocations AS r
+/// The few anchors first, and each looked up: a join that the planner may turn round would go through all that
+/// a zone has revoked, for every mint.
+pub(super) const IN_FORCE: &str = "SELECT r.* FROM json_each(?) AS a CROSS JOIN revocations AS r
     ON r.zone_id = ? AND r.anchor_type = a.value ->> 0 AND r.anchor_id = a.value ->> 1
     WHERE r.withdrawn_at IS NULL";
 

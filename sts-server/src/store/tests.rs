@@ -360,3 +360,25 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_keeps_what_it_did_not_refus
         .unwrap();
     assert_eq!(chain(&store, &zone).await, kept + 1);
 }
+
+#[tokio::test]
+async fn the_anchors_of_a_mint_are_looked_up_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_file(&dir.path().join("test.db"), chain_key(dir.path()))
+        .await
+        .unwrap();
+    let sql = format!("EXPLAIN QUERY PLAN {}", revocations::IN_FORCE);
+    let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind("[]")
+        .bind("zone")
+        .fetch_all(&store.readers)
+        .await
+        .unwrap();
+    let steps: Vec<&str> = plan.iter().map(|(.., step)| step.as_str()).collect();
+    let looked_up = |step: &&str| step.contains("zone_id=? AND anchor_type=? AND anchor_id=?");
+    assert!(steps.iter().any(looked_up), "{steps:?}");
+    assert!(
+        !steps.iter().any(|step| step.contains("SCAN r")),
+        "{steps:?}"
+    );
+}
