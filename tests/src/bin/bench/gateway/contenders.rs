@@ -144,7 +144,6 @@ impl<'o> Field<'o> {
         if let Some((_, mandates)) = &grown {
             write_tokens(dir, "grown", &mandates.warm);
         }
-        fs::write(dir.join("noop.wasm"), wasm::does_nothing()).unwrap();
         Self {
             options,
             sts,
