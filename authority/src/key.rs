@@ -4,6 +4,7 @@
 //! verification in wasm about 1.6 times as fast.
 
 mod field;
+pub mod host;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,10 @@ use p256::ecdsa::{
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use self::tables::{Multiples, Verdict};
+use self::{
+    host::HostKey,
+    tables::{Multiples, Verdict},
+};
 
 /// Length of a raw ES256 signature: `r` and `s`, 32 bytes each.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -76,7 +80,14 @@ impl fmt::Debug for SigningKey {
 #[derive(Clone)]
 pub struct VerifyingKey {
     point: ecdsa::VerifyingKey,
-    multiples: Option<Arc<Multiples>>,
+    ready: Option<Ready>,
+}
+
+/// What makes many verifications cheap.
+#[derive(Clone, Debug)]
+enum Ready {
+    Tables(Arc<Multiples>),
+    Host(Arc<HostKey>),
 }
 
 impl PartialEq for VerifyingKey {
@@ -95,10 +106,7 @@ impl fmt::Debug for VerifyingKey {
 
 impl From<ecdsa::VerifyingKey> for VerifyingKey {
     fn from(point: ecdsa::VerifyingKey) -> Self {
-        Self {
-            point,
-            multiples: None,
-        }
+        Self { point, ready: None }
     }
 }
 
@@ -131,19 +139,41 @@ impl VerifyingKey {
         (x, y)
     }
 
-    /// The same key, made ready for many verifications: each takes a small part of the time afterwards. It
-    /// takes some milliseconds and 97 KiB.
+    /// The same key, made ready for many verifications: each takes a small part of the time afterwards. By
+    /// tables, which take some milliseconds and 97 KiB, unless the host is [to verify](host::settle).
     #[must_use]
     pub fn prepared(self) -> Self {
+        match host::chosen() {
+            Some(call) => self.by_host(call),
+            None => self.with_tables(),
+        }
+    }
+
+    /// The same key, with tables of its multiples.
+    #[must_use]
+    pub fn with_tables(self) -> Self {
         // Now, and not with the first signature.
         Multiples::of_generator();
-        let multiples = Some(Arc::new(Multiples::new(self.coordinates())));
-        Self { multiples, ..self }
+        let multiples = Multiples::new(self.coordinates());
+        Self {
+            ready: Some(Ready::Tables(Arc::new(multiples))),
+            ..self
+        }
+    }
+
+    /// The same key, for the host to verify by.
+    #[must_use]
+    pub fn by_host(self, call: host::Call) -> Self {
+        let key = HostKey::new(&self.point, call);
+        Self {
+            ready: key.map(|key| Ready::Host(Arc::new(key))),
+            ..self
+        }
     }
 
     /// Whether it was [made ready](Self::prepared).
     pub fn is_prepared(&self) -> bool {
-        self.multiples.is_some()
+        self.ready.is_some()
     }
 
     /// Whether `signature` (raw `r || s`) is an ES256 signature of `message` by this key.
@@ -194,15 +224,21 @@ impl Algorithm for Es256 {
         key: &VerifyingKey,
         message: &[u8],
     ) -> bool {
-        let (r, s) = signature.0.split_scalars();
-        let verdict = key.multiples.as_ref().map(|multiples| {
-            let hash: [u8; 32] = Sha256::digest(message).into();
-            multiples.verify(&hash, &r, &s)
-        });
+        let verdict = match &key.ready {
+            Some(Ready::Tables(multiples)) => {
+                let (r, s) = signature.0.split_scalars();
+                let hash: [u8; 32] = Sha256::digest(message).into();
+                multiples.verify(&hash, &r, &s)
+            }
+            Some(Ready::Host(host)) => host
+                .verifies(message, &signature.0)
+                .map_or(Verdict::Unsaid, Verdict::from),
+            None => Verdict::Unsaid,
+        };
         match verdict {
-            Some(Verdict::Good) => true,
-            Some(Verdict::Bad) => false,
-            Some(Verdict::Unsaid) | None => key.point.verify(message, &signature.0).is_ok(),
+            Verdict::Good => true,
+            Verdict::Bad => false,
+            Verdict::Unsaid => key.point.verify(message, &signature.0).is_ok(),
         }
     }
 }

@@ -11,6 +11,7 @@ use authority::{
     binding::{BindingSpec, Bindings},
     ids::ApplicationId,
     jwks::KeySet,
+    key::host::{HostError, Verifier},
     policy::{self, Module},
     resource::{Forward, Operation, OperationEnforcement, ResourceSpec},
     snapshot::{PolicyOrigin, Snapshot},
@@ -63,6 +64,8 @@ struct Raw {
     #[serde(default)]
     forward: Forward,
     mandate_cache: Option<usize>,
+    #[serde(default)]
+    signature_verification: Verifier,
     replay_set: Option<usize>,
     audit: Option<RawAudit>,
     realm: Option<String>,
@@ -152,17 +155,20 @@ pub struct Config {
 
 impl Config {
     /// Reads the configuration, JSON text or a `google.protobuf.Struct`; `environment` looks up
-    /// variables of the VM.
+    /// variables of the VM, and `settle` settles who verifies signatures, before there are keys.
     ///
     /// # Errors
     /// [`ConfigError`], with the path of the key.
     pub fn parse(
         configuration: &[u8],
         environment: impl Fn(&str) -> Option<String>,
+        settle: impl FnOnce(Verifier) -> Result<(), HostError>,
     ) -> Result<Self, ConfigError> {
         let json = structure::read(configuration).map_err(|error| wrong("configuration", error))?;
         let raw: Raw = serde_path_to_error::deserialize(json)
             .map_err(|error| wrong(error.path().to_string(), error.inner()))?;
+        settle(raw.signature_verification)
+            .map_err(|error| wrong("signature_verification", error))?;
         raw.check(environment)
     }
 }

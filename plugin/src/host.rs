@@ -2,7 +2,10 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use authority::time::Timestamp;
+use authority::{
+    key::host::{self, HostError, Verifier},
+    time::Timestamp,
+};
 use proxy_wasm::{hostcalls, types::Bytes};
 
 use crate::sync::{Millis, decode_number};
@@ -29,6 +32,24 @@ pub(crate) fn to_millis(nanos: u64) -> Millis {
 /// `nanos` in whole seconds.
 pub(crate) fn to_timestamp(nanos: u64) -> Timestamp {
     Timestamp(nanos / 1_000_000_000)
+}
+
+/// Settles who verifies signatures in this VM.
+pub(crate) fn settle_verifier(wish: Verifier) -> Result<(), HostError> {
+    let call: host::Call = |arguments| {
+        hostcalls::call_foreign_function(host::FUNCTION, Some(arguments))
+            .ok()
+            .flatten()
+    };
+    let settled = host::settle(wish, call, now_nanos)?;
+    let who = if settled.by_host { "host" } else { "wasm" };
+    match settled.took {
+        Some((host, wasm)) => log::info!(
+            "caracal: signatures are verified by: {who}; one takes the host {host} ns and wasm {wasm} ns"
+        ),
+        None => log::info!("caracal: signatures are verified by: {who}"),
+    }
+    Ok(())
 }
 
 /// One key of the data that all VMs of the gateway share.

@@ -52,7 +52,7 @@ impl RootContext for Root {
             .ok()
             .flatten()
             .unwrap_or_default();
-        let mut config = match Config::parse(&json, environment::variable) {
+        let mut config = match Config::parse(&json, environment::variable, host::settle_verifier) {
             Ok(config) => config,
             Err(error) => {
                 log::error!("caracal: the configuration is refused: {error}");

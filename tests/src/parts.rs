@@ -16,6 +16,16 @@ pub fn caracal() -> PathBuf {
     built("CARACAL_BIN", "dist/caracal")
 }
 
+/// The filter that has the parts of a decision in it.
+pub fn micro() -> PathBuf {
+    match env::var_os("CARACAL_MICRO_WASM") {
+        Some(path) => existing("CARACAL_MICRO_WASM", Path::new(&path)),
+        None => panic!(
+            "CARACAL_MICRO_WASM is not set: run this by `cargo xtask test` or `cargo xtask bench`, which build it"
+        ),
+    }
+}
+
 /// The Python with the published clients.
 pub fn python() -> PathBuf {
     // Not resolved: what makes it a virtual environment's is where it stands.

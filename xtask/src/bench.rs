@@ -6,8 +6,7 @@ use clap::Args;
 use crate::{
     build,
     console::{Failure, Result},
-    step::Step,
-    tools::{envoy, python, wasm_target::WasmTarget},
+    tools::{envoy, python},
     workspace::Workspace,
 };
 
@@ -48,15 +47,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .env("CARACAL_BIN", artifacts.binary)
         .env("ENVOY", envoy::get(workspace)?);
     if part == Some("micro") {
-        let target = WasmTarget::get(workspace)?;
-        let mut build = target.cargo("build");
-        build.args(["--package", "micro", "--lib", "--profile", "wasm"]);
-        Step::new(workspace, "building the parts for wasm32", "build-micro")
-            .run(&mut build, "mend the code and run this again")?;
-        cargo.env(
-            "CARACAL_MICRO_WASM",
-            target.output("wasm").join("micro.wasm"),
-        );
+        cargo.env("CARACAL_MICRO_WASM", build::micro(workspace)?);
     }
     if matches!(part, Some("gateway" | "revocation" | "sts")) {
         cargo.env("CARACAL_PYTHON", python::get(workspace)?);

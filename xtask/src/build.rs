@@ -69,6 +69,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
     Ok(artifacts)
 }
 
+/// The filter of the tests that has the parts of a decision in it.
+pub(crate) fn micro(workspace: &Workspace) -> Result<PathBuf> {
+    let target = WasmTarget::get(workspace)?;
+    let mut cargo = target.cargo("build");
+    cargo.args(["--package", "micro", "--lib", "--profile", "wasm"]);
+    Step::new(workspace, "building the parts for wasm32", "build-micro")
+        .run(&mut cargo, "mend the code and run this again")?;
+    Ok(target.output("wasm").join("micro.wasm"))
+}
+
 /// Replaces `to` in one step, also while an Envoy or an STS runs from it, by what `fill` writes.
 fn write(to: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let doing = || format!("cannot write {}", to.display());

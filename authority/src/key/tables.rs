@@ -78,6 +78,12 @@ pub(super) enum Verdict {
     Unsaid,
 }
 
+impl From<bool> for Verdict {
+    fn from(good: bool) -> Self {
+        if good { Self::Good } else { Self::Bad }
+    }
+}
+
 impl Affine {
     fn of_coordinates((x, y): ([u8; 32], [u8; 32])) -> Self {
         Self {
@@ -224,11 +230,7 @@ impl Multiples {
         let is_x = |candidate: Fe| candidate.times(zz).minus(sum.x).is_zero();
         let residue = Fe::from_bytes(&r);
         let above = || residue.plus(Fe::from_bytes(&ORDER));
-        if is_x(residue) || (r < ABOVE_ORDER && is_x(above())) {
-            Verdict::Good
-        } else {
-            Verdict::Bad
-        }
+        (is_x(residue) || (r < ABOVE_ORDER && is_x(above()))).into()
     }
 }
 
@@ -418,7 +420,7 @@ mod tests {
             assert_eq!(verdict, Verdict::Unsaid);
         }
         // And the key decides all the same.
-        let key = one(false).verifying_key().prepared();
+        let key = one(false).verifying_key().with_tables();
         let signature = raw_signature("any", &one(false));
         assert!(key.verifies(b"any", &signature));
         assert!(!key.verifies(b"other", &signature));

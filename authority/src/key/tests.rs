@@ -62,7 +62,7 @@ fn every_wycheproof_vector_gets_its_verdict() {
         let (x, y) = point[1..].split_at(32);
         let key = VerifyingKey::from_coordinates(x.try_into().unwrap(), y.try_into().unwrap());
         let key = key.unwrap();
-        let prepared = key.clone().prepared();
+        let prepared = key.clone().with_tables();
         for vector in &group.tests {
             let expected = match vector.result.as_str() {
                 "valid" | "acceptable" => true,
@@ -191,12 +191,13 @@ fn the_tables_say_what_the_crate_says_of_whatever_comes() {
                 break key;
             }
         };
-        let key = secret.verifying_key().prepared();
+        let key = secret.verifying_key();
+        let tables = Multiples::new(key.coordinates());
         let point = ProjectivePoint::from(*key.point.as_affine());
         let mut agree = |hash: [u8; 32], signature: &ecdsa::Signature| {
             let (r, s) = signature.split_scalars();
             let slow = key.point.verify_prehash(&hash, signature).is_ok();
-            match key.multiples.as_ref().unwrap().verify(&hash, &r, &s) {
+            match tables.verify(&hash, &r, &s) {
                 Verdict::Good => assert!(slow, "{hash:?} {signature:?}"),
                 Verdict::Bad => assert!(!slow, "{hash:?} {signature:?}"),
                 Verdict::Unsaid => {}

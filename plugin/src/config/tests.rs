@@ -15,7 +15,12 @@ fn with_sts() -> Value {
 
 fn parse(config: &Value) -> Result<Config, String> {
     let environment = |name: &str| (name == "TOKEN").then(|| "gt_from_env\n".to_owned());
-    Config::parse(config.to_string().as_bytes(), environment).map_err(|error| error.to_string())
+    let settle = |verifier| match verifier {
+        Verifier::Host => Err(HostError::Lacking),
+        Verifier::Fastest | Verifier::Wasm => Ok(()),
+    };
+    Config::parse(config.to_string().as_bytes(), environment, settle)
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -117,6 +122,16 @@ fn every_error_names_its_key() {
         ),
         ("/realm", json!("a\"b"), "realm: is empty or has characters"),
         (
+            "/signature_verification",
+            json!("host"),
+            "signature_verification: the host has no verify_signature",
+        ),
+        (
+            "/signature_verification",
+            json!("none"),
+            "signature_verification: unknown variant `none`",
+        ),
+        (
             "/mandate_cache",
             json!(-1),
             "mandate_cache: invalid value: integer `-1`",
@@ -142,7 +157,9 @@ fn every_error_names_its_key() {
             .unwrap()
             .starts_with("sts.token_env: MISSING is not in the VM's environment")
     );
-    assert!(Config::parse(b"{", |_| None).is_err() && Config::parse(b"", |_| None).is_err());
+    for text in [&b"{"[..], b""] {
+        assert!(Config::parse(text, |_| None, |_| Ok(())).is_err());
+    }
 }
 
 #[test]

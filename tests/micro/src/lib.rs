@@ -1,5 +1,6 @@
 //! The parts of a decision, one by one: timed natively by the benchmark, and in Envoy's V8 as a filter of its
-//! own, so that what gets slower has an address.
+//! own, so that what gets slower has an address. The same filter says what Envoy's own library makes of
+//! signatures, for a test.
 
 // A tool for people who read its output; whatever goes wrong ends it.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
@@ -7,10 +8,14 @@
 #[cfg(target_arch = "wasm32")]
 mod filter;
 mod parts;
+mod signatures;
 
 use std::hint::black_box;
 
-pub use self::parts::{HANDWRITTEN, Part, parts};
+pub use self::{
+    parts::{HANDWRITTEN, Part, parts, verification_by_host},
+    signatures::{Case, Verdicts, verdicts},
+};
 
 /// How long a part runs for one figure, in nanoseconds.
 const SPAN: u64 = 20_000_000;

@@ -10,7 +10,7 @@ use authority::{
     },
     ids::{KeyId, ZoneId},
     jwks::{Jwk, JwkSet, KeySet},
-    key::SigningKey,
+    key::{SigningKey, host},
     mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, sign, verify},
     path::NormalPath,
     policy::{
@@ -235,9 +235,7 @@ fn verification() -> Vec<Part> {
     let (_, _, plain) = keys();
     let prepared = keys().2.prepared(&KeySet::default());
     let token = token();
-    let (message, signature) = token.rsplit_once('.').unwrap();
-    let message = message.as_bytes().to_vec();
-    let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
+    let (message, signature) = signed();
     let (slow, fast) = (
         plain.get("key-1").unwrap().clone(),
         prepared.get("key-1").unwrap().clone(),
@@ -254,6 +252,23 @@ fn verification() -> Vec<Part> {
             black_box(verified(black_box(&token), &prepared));
         }),
     ]
+}
+
+/// ES256 by the host, where there is one.
+pub fn verification_by_host(call: host::Call) -> Part {
+    let key = keys().0.verifying_key().by_host(call);
+    let (message, signature) = signed();
+    part("ES256 by the host", move || {
+        assert!(key.verifies(black_box(&message), &signature));
+    })
+}
+
+/// What the signature of a mandate is over, and it.
+fn signed() -> (Vec<u8>, Vec<u8>) {
+    let token = token();
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
+    (message.as_bytes().to_vec(), signature)
 }
 
 fn checks() -> Vec<Part> {
