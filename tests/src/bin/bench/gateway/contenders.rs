@@ -307,6 +307,7 @@ impl<'o> Field<'o> {
         let zone = self.sts.known_zone(&mandates.zone_id, mandates.slug);
         let mut spec = zone.gateway_spec(self.options.workers, self.sts.address());
         spec.plugin["mandate_cache"] = json!(cache);
+        spec.plugin["audit"] = room_for_evidence();
         spec.answers_itself = true;
         let mut ours = self.contender(name, tokens, &spec);
         ours.sts = Some(&self.sts);
@@ -322,6 +323,7 @@ impl<'o> Field<'o> {
         });
         let resources = spec.plugin["resources"].as_array_mut().unwrap();
         resources.extend(bound);
+        spec.plugin["audit"] = room_for_evidence();
         spec.answers_itself = true;
         let mut ours = self.contender(name, ("grown", &mandates.warm), &spec);
         ours.sts = Some(sts);
@@ -358,11 +360,11 @@ impl<'o> Field<'o> {
             .sts
             .known_zone(&self.contract.zone_id, self.contract.slug);
         let ours = filters.is_none();
-        let mut spec = if ours {
-            zone.gateway_spec(self.options.workers, behind.address())
-        } else {
-            self.spec()
-        };
+        let mut spec = self.spec();
+        if ours {
+            spec = zone.gateway_spec(self.options.workers, behind.address());
+            spec.plugin["audit"] = room_for_evidence();
+        }
         (spec.upstream, spec.answers_itself) = (behind.address(), false);
         spec.others = filters;
         let mut contender = self.contender(name, ("warm", &self.contract.warm), &spec);
@@ -477,6 +479,12 @@ fn chain(zone: &Zone<'_>, application: &Application) -> (String, String) {
         session = next;
     }
     (session, edge)
+}
+
+/// Evidence of all requests of a round: load and STS share the processors, and it is all counted however late
+/// the STS has it.
+fn room_for_evidence() -> Value {
+    json!({"buffer_events": 500_000})
 }
 
 /// Lets `GET` below `/demo/` pass with the scope: the little of a policy that this filter can hold.

@@ -16,8 +16,9 @@ use crate::median;
 
 /// Connections of the load, in both forms.
 const CONNECTIONS: usize = 16;
-/// Within this what is held of evidence is sent, which belongs to the requests.
-const SETTLING: Duration = Duration::from_millis(500);
+/// How long nothing is done any more beside the gateway when all evidence of the requests, which belongs to
+/// them, has been taken in.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// Sends the tokens of a file by turns.
 const SCRIPT: &str = r#"
@@ -48,7 +49,7 @@ pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full 
         .arg(tokens_file(dir, contender.tokens_name))
         .output()
         .expect("wrk runs (on Debian: apt-get install wrk)");
-    thread::sleep(SETTLING);
+    settle(contender);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("Non-2xx"), "{}: {text}", contender.name);
     let requests: f64 = text
@@ -61,6 +62,19 @@ pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full 
         requests_a_second: requests / f64::from(seconds),
         envoy: micros(contender.gateway.processor_time(), before.0),
         beside: micros(contender.beside(), before.1),
+    }
+}
+
+/// Waits until what works with the gateway has come to rest.
+fn settle(contender: &Contender<'_>) {
+    let mut before = contender.beside();
+    loop {
+        thread::sleep(SETTLED);
+        let now = contender.beside();
+        if now - before < SETTLED / 20 {
+            break;
+        }
+        before = now;
     }
 }
 
