@@ -35,7 +35,11 @@ fn write(text: &mut String, value: &Value) {
             // Section 3.2.3: by UTF-16 code units, which differs from the order of Rust's strings only
             // past the basic plane.
             let mut members: Vec<_> = members.iter().collect();
-            members.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+            let in_order = members.is_sorted_by_key(|(name, _)| *name);
+            if !in_order || !members.iter().all(|(name, _)| name.is_ascii()) {
+                members
+                    .sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+            }
             text.push('{');
             for (place, (name, value)) in members.into_iter().enumerate() {
                 if place > 0 {
@@ -53,22 +57,28 @@ fn write(text: &mut String, value: &Value) {
 /// Section 3.2.2.2.
 fn write_string(text: &mut String, string: &str) {
     text.push('"');
-    for character in string.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\u{8}' => text.push_str("\\b"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\u{c}' => text.push_str("\\f"),
-            '\r' => text.push_str("\\r"),
-            control @ '\0'..='\u{1f}' => {
-                // Writing to a string does not fail.
-                let _ = write!(text, "\\u{:04x}", u32::from(control));
-            }
-            other => text.push(other),
+    let mut plain_from = 0;
+    for (place, byte) in string.bytes().enumerate() {
+        let escaped = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            0x08 => "\\b",
+            b'\t' => "\\t",
+            b'\n' => "\\n",
+            0x0c => "\\f",
+            b'\r' => "\\r",
+            0..=0x1f => "",
+            _ => continue,
+        };
+        text.push_str(string.get(plain_from..place).unwrap_or_default());
+        text.push_str(escaped);
+        if escaped.is_empty() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "\\u{byte:04x}");
         }
+        plain_from = place + 1;
     }
+    text.push_str(string.get(plain_from..).unwrap_or_default());
     text.push('"');
 }
 

@@ -63,7 +63,7 @@ impl Sts {
             let mut new = Vec::with_capacity(events.len());
             for (event, text) in events {
                 match known.get(&event.id) {
-                    None => new.push((event, text.clone())),
+                    None => new.push((event, text.as_str())),
                     Some(known) if known == text => {}
                     Some(_) => {
                         return Err(Error::new(
@@ -78,10 +78,9 @@ impl Sts {
                 continue;
             }
             let accepted = new.len();
-            let traced: Vec<&Event> = new.iter().map(|(event, _)| *event).collect();
-            let ledger = change.append_written(&gateway.zone_id, new).await?;
+            let ledger = change.append_written(&gateway.zone_id, &new).await?;
             change.commit().await?;
-            for event in traced {
+            for (event, _) in new {
                 self.telemetry.decided(event);
             }
             taken.accepted += accepted;

@@ -1,5 +1,6 @@
 //! The ledger's rows: events in their chain, by what they are found, and checkpoints.
 
+mod packed;
 mod query;
 mod terms;
 
@@ -100,10 +101,6 @@ fn unsigned(number: i64) -> u64 {
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl LedgerHead {
@@ -301,7 +298,11 @@ impl Change {
         for event in events {
             written.push((event, event.canonical().map_err(|_| damaged("an event"))?));
         }
-        self.append_written(zone, written).await
+        let written: Vec<(&Event, &str)> = written
+            .iter()
+            .map(|(event, text)| (*event, text.as_str()))
+            .collect();
+        self.append_written(zone, &written).await
     }
 
     /// The same for events that are in canonical form already.
@@ -311,7 +312,7 @@ impl Change {
     pub(crate) async fn append_written(
         &mut self,
         zone: &ZoneId,
-        events: Vec<(&Event, String)>,
+        events: &[(&Event, &str)],
     ) -> Result<LedgerHead> {
         let row = sqlx::query_as(HEAD)
             .bind(zone.as_str())
@@ -320,34 +321,23 @@ impl Change {
         let mut ledger = head(row)?;
         let recorded_at = clock::occurred_now().max(ledger.recorded_at);
         ledger.recorded_at = recorded_at;
-        let (mut entries, mut found_by) = (Vec::new(), Vec::new());
+        let first = ledger.place(ledger.seq + 1);
+        let mut rows = packed::Rows::default();
         for (event, content) in events {
             ledger.seq += 1;
-            ledger.hash = link(zone, ledger.seq, recorded_at, &ledger.hash, &content);
+            ledger.hash = link(zone, ledger.seq, recorded_at, &ledger.hash, content);
             let id = Uuid::try_parse(&event.id).map_err(|_| damaged("an event's id"))?;
-            let place = ledger.place(ledger.seq);
-            entries.push(json!([
-                place,
-                hex(id.as_bytes()),
-                hex(&ledger.hash.0),
-                hex(&self.1.mac(&ledger.hash.0)),
-                content,
-            ]));
-            let at = signed(event.occurred_at.0);
-            let terms = terms::of(zone, event).into_iter();
-            found_by.extend(terms.map(|term| json!([term, at, place])));
+            let mac = self.1.mac(&ledger.hash.0);
+            rows.entry(id.as_bytes(), &ledger.hash.0, &mac, content);
+            rows.terms(&terms::of(zone, event), event.occurred_at.0);
         }
         // All in one: each time that the database's thread is called costs as much as a statement.
-        let sql = "INSERT INTO audit_entries (entry, event_id, recorded_at, hash, mac, event)
-                   SELECT value ->> 0, unhex(value ->> 1), ?2, unhex(value ->> 2), unhex(value ->> 3),
-                     value ->> 4 FROM json_each(?1);
-                   INSERT OR IGNORE INTO audit_terms (term, at, entry)
-                   SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?3);
-                   UPDATE ledgers SET seq = ?4, hash = ?5, recorded_at = ?2 WHERE zone_id = ?6";
-        sqlx::query(sql)
-            .bind(sqlx::types::Json(Value::Array(entries)))
+        sqlx::query(packed::INSERT)
+            .bind(rows.entries)
+            .bind(rows.contents)
+            .bind(rows.terms)
+            .bind(first)
             .bind(signed(recorded_at.0))
-            .bind(sqlx::types::Json(Value::Array(found_by)))
             .bind(signed(ledger.seq))
             .bind(ledger.hash.0.as_slice())
             .bind(zone.as_str())
@@ -361,7 +351,7 @@ impl Change {
         let keys: Vec<String> = ids
             .iter()
             .filter_map(|id| Uuid::try_parse(id).ok())
-            .map(|id| hex(id.as_bytes()))
+            .map(|id| id.simple().to_string())
             .collect();
         let sql = "SELECT hex(event_id), event FROM json_each(?) AS asked
                    JOIN audit_entries ON event_id = unhex(asked.value)";
