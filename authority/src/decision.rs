@@ -283,6 +283,7 @@ pub fn authorise(
         None => {
             let input = PolicyInput::call(&Call {
                 mandate: &call.mandate,
+                seen: call.cached && !repeats,
                 resource,
                 method: request.method,
                 path: &call.path,

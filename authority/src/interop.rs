@@ -112,16 +112,30 @@ fn what_a_policy_is_given_fits_the_published_schema() {
         });
         assert_valid(&validator, &presented.to_json().unwrap());
         for operation in [resource.operation("GET", &path), None] {
-            let call = PolicyInput::call(&Call {
+            let call = Call {
                 mandate: &mandate,
+                seen: false,
                 resource: &resource,
                 method: "GET",
                 path: &path,
                 host: "gateway.example.com",
                 now: NOW,
                 operation,
+            };
+            let document = PolicyInput::call(&call).to_json().unwrap();
+            // What is kept of the mandate has nothing of the call in it.
+            let other = NormalPath::parse("/demo/items").unwrap();
+            let kept = PolicyInput::call(&Call {
+                seen: true,
+                method: "POST",
+                path: &other,
+                now: NOW.plus(1),
+                operation: None,
+                ..call
             });
-            let document = call.to_json().unwrap();
+            assert_eq!(kept.to_json().unwrap()["context"]["time"], NOW.0 + 1);
+            let again = PolicyInput::call(&call).to_json().unwrap();
+            assert_eq!(again, document);
             assert_valid(&validator, &document);
             assert_eq!(document["action"]["id"], "Request");
             assert_eq!(document["action"]["path"], "/demo/items/7");

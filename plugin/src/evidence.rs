@@ -85,7 +85,7 @@ struct Gap {
 pub struct Evidence {
     settings: Audit,
     ids: Ids,
-    held: VecDeque<(Rc<Account>, Decided)>,
+    held: VecDeque<Held>,
     /// How many of them are of requests without a good mandate: strangers may fill half of the room.
     strangers: usize,
     sampled: Vec<u64>,
@@ -98,6 +98,23 @@ pub struct Evidence {
     together: usize,
     due: Option<Millis>,
     backoff: Backoff,
+}
+
+/// A decision that the STS does not know yet.
+#[derive(Debug)]
+struct Held {
+    at: OccurredAt,
+    is_stranger: bool,
+    form: Form,
+}
+
+/// An event is written when it happens, and not with the batch that it goes in: to write hundreds at once
+/// would hold up whatever is asked meanwhile.
+#[derive(Debug)]
+enum Form {
+    Written(Box<str>),
+    /// As long as nobody knows the id of the zone.
+    Told(Rc<Account>, Box<Decided>),
 }
 
 #[derive(Debug)]
@@ -140,13 +157,14 @@ impl Evidence {
             || self.held.len() < self.settings.buffer_events
     }
 
-    /// Takes down a decision, which took from `started` to `now` in nanoseconds since the Unix epoch.
+    /// Takes down a decision in `zone`, once that is known, which took from `started` to `now` in nanoseconds since the Unix epoch.
     /// What was taken down, unless it is one of many that another stands for.
     ///
     /// # Errors
     /// [`NoRoom`]: the request is to be refused.
     pub fn add(
         &mut self,
+        zone: Option<&ZoneId>,
         account: Rc<Account>,
         reason: Option<&str>,
         cut: bool,
@@ -180,7 +198,15 @@ impl Evidence {
             cut,
         };
         self.strangers += usize::from(is_stranger);
-        self.held.push_back((account, decided.clone()));
+        let form = match zone.and_then(|zone| written(&account.event(zone, &decided))) {
+            Some(text) => Form::Written(text),
+            None => Form::Told(account, Box::new(decided.clone())),
+        };
+        self.held.push_back(Held {
+            at,
+            is_stranger,
+            form,
+        });
         Ok(Some(decided))
     }
 
@@ -239,24 +265,31 @@ impl Evidence {
             self.told = self.gap.take().map(|gap| (self.ids.next(gap.until), gap));
         }
         let mut body = String::from("{\"events\":[");
-        let mut push = |event: &Event| {
-            if let Ok(text) = serde_json::to_string(event) {
-                if !body.ends_with('[') {
-                    body.push(',');
-                }
-                body.push_str(&text);
+        let mut push = |text: &str| {
+            if !body.ends_with('[') {
+                body.push(',');
             }
+            body.push_str(text);
             body.len() >= MOST_BYTES
         };
         let mut events = 0;
-        for (account, decided) in self.held.iter().take(self.together) {
+        for held in self.held.iter_mut().take(self.together) {
             events += 1;
-            if push(&account.event(zone, decided)) {
+            if let Form::Told(account, decided) = &held.form
+                && let Some(text) = written(&account.event(zone, decided))
+            {
+                held.form = Form::Written(text);
+            }
+            if let Form::Written(text) = &held.form
+                && push(text)
+            {
                 break;
             }
         }
-        if let Some((id, gap)) = &self.told {
-            push(&gap.event(id, zone, self.settings.on_overflow));
+        if let Some((id, gap)) = &self.told
+            && let Some(text) = written(&gap.event(id, zone, self.settings.on_overflow))
+        {
+            push(&text);
         }
         body.push_str("]}");
         Some((body.into_bytes(), events))
@@ -293,8 +326,7 @@ impl Evidence {
                 Some(Settled::default())
             }
             400 | 409 | 413 | 422 => {
-                if let Some((_, decided)) = self.held.front() {
-                    let at = decided.at;
+                if let Some(at) = self.held.front().map(|held| held.at) {
                     self.miss(at);
                 }
                 self.forget(under_way.events);
@@ -312,10 +344,17 @@ impl Evidence {
     }
 
     fn forget(&mut self, events: usize) {
-        for (account, _) in self.held.drain(..events.min(self.held.len())) {
-            self.strangers -= usize::from(account.mandate.is_none());
+        for held in self.held.drain(..events.min(self.held.len())) {
+            self.strangers -= usize::from(held.is_stranger);
         }
     }
+}
+
+/// The text of an event, which there always is.
+fn written(event: &Event) -> Option<Box<str>> {
+    serde_json::to_string(event)
+        .ok()
+        .map(String::into_boxed_str)
 }
 
 enum Rate {

@@ -140,7 +140,11 @@ impl Worker {
         let span = (started, host::now_nanos());
         // Without an STS there is nobody to tell.
         let taken = match self.config.source {
-            Source::Sts(_) => self.evidence.add(Rc::clone(&account), reason, cut, span),
+            Source::Sts(_) => {
+                let zone = self.snapshot.as_ref().map(|snapshot| snapshot.zone());
+                let account = Rc::clone(&account);
+                self.evidence.add(zone, account, reason, cut, span)
+            }
             Source::Inline(_) => Ok(None),
         };
         match taken {

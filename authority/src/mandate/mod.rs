@@ -24,6 +24,7 @@ use crate::{
     ids::{KeyId, ZoneId},
     jwks::KeySet,
     key::{Es256, Es256Signature, SigningKey},
+    policy::input::MandateInput,
     refusal::{Reason, Refusal},
     revocation::{self, Anchor, Digest, HashKey},
     time::Timestamp,
@@ -65,6 +66,8 @@ pub struct Mandate {
     /// Of the anchors, by the zone's one key.
     digests: OnceLock<(HashKey, Box<[Digest]>)>,
     known: Known,
+    /// Made when it is seen again, if a policy is asked about it then.
+    input: OnceLock<MandateInput>,
 }
 
 impl Mandate {
@@ -108,6 +111,16 @@ impl Mandate {
     /// All claims, unknown ones included, as the policy sees them.
     pub(crate) fn document(&self) -> &regorus::Value {
         &self.document
+    }
+
+    /// What a policy is told of it; `keep` makes the same for all who ask from then on.
+    pub(crate) fn input(&self, keep: bool) -> MandateInput {
+        let make = || MandateInput::new(&self.claims, &self.document);
+        match self.input.get() {
+            Some(input) => input.clone(),
+            None if keep => self.input.get_or_init(make).clone(),
+            None => make(),
+        }
     }
 
     /// Checks the times again, for a mandate that was verified earlier.
@@ -179,6 +192,7 @@ pub fn verify(
         document,
         digests: OnceLock::new(),
         known: Known::default(),
+        input: OnceLock::new(),
     })
 }
 

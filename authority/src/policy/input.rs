@@ -83,6 +83,8 @@ pub struct DelegationFacts<'a> {
 pub struct Call<'a> {
     /// The mandate of the call.
     pub mandate: &'a Mandate,
+    /// Whether it was called with before, so that what is made of it is worth keeping.
+    pub seen: bool,
     /// The resource that is called.
     pub resource: &'a Resource,
     /// HTTP method.
@@ -148,7 +150,10 @@ impl PolicyInput {
 
     /// The document for a call.
     pub fn call(call: &Call<'_>) -> Self {
-        let claims = call.mandate.claims();
+        let MandateInput {
+            mut document,
+            mut context,
+        } = call.mandate.input(call.seen);
         let mut action = vec![
             ("id", "Request".into()),
             ("method", call.method.into()),
@@ -166,39 +171,13 @@ impl PolicyInput {
                 object(fields.map(|(name, text)| (name, text.as_str().into()))),
             )
         }));
-        let mut context = vec![
-            ("actor_claims", actor(claims.client_id.as_str())),
-            ("subject_claims", call.mandate.document().clone()),
-            ("challenge_resolved", false.into()),
-            ("requested_scopes", Value::new_array()),
-            ("time", call.now.0.into()),
-            ("session_id", claims.sid.as_str().into()),
-        ];
-        context.extend(
-            claims
-                .agent_session_id
-                .iter()
-                .map(|id| ("agent_session_id", id.as_str().into())),
-        );
-        context.extend(
-            claims
-                .delegation_edge_id
-                .iter()
-                .map(|id| ("delegation_edge_id", id.as_str().into())),
-        );
-        let principal = principal(
-            claims.client_id.as_str(),
-            claims.zone_id.as_str(),
-            Some(claims),
-        );
-        Self::assemble(
-            principal,
-            call.resource,
-            action,
-            Some(claims.sid.as_str()),
-            delegation(claims),
-            context,
-        )
+        context.extend(members([("time", call.now.0.into())]));
+        document.extend(members([
+            ("resource", call.resource.document().clone()),
+            ("action", object(action)),
+            ("context", context.into()),
+        ]));
+        Self(document.into())
     }
 
     /// Any document, for trying a policy out.
@@ -236,6 +215,48 @@ impl PolicyInput {
         document.extend(sid.map(|sid| ("session", object([("id", sid.into())]))));
         document.extend(delegation.map(|edge| ("delegation_edge", edge)));
         Self(object(document))
+    }
+}
+
+/// What a policy is told of a mandate at a gateway, whatever it is used for.
+#[derive(Clone, Debug)]
+pub(crate) struct MandateInput {
+    document: Members,
+    context: Members,
+}
+
+type Members = BTreeMap<Value, Value>;
+
+impl MandateInput {
+    /// Of a mandate with these claims, and all of them as a document.
+    pub(crate) fn new(claims: &Claims, all: &Value) -> Self {
+        let sid = claims.sid.as_str();
+        let session = claims.agent_session_id.as_ref();
+        let edge = claims.delegation_edge_id.as_ref();
+        let principal = principal(
+            claims.client_id.as_str(),
+            claims.zone_id.as_str(),
+            Some(claims),
+        );
+        let mut context = vec![
+            ("actor_claims", actor(claims.client_id.as_str())),
+            ("subject_claims", all.clone()),
+            ("challenge_resolved", false.into()),
+            ("requested_scopes", Value::new_array()),
+            ("session_id", sid.into()),
+        ];
+        context.extend(session.map(|id| ("agent_session_id", id.as_str().into())));
+        context.extend(edge.map(|id| ("delegation_edge_id", id.as_str().into())));
+        let mut document = vec![
+            ("schema_version", SCHEMA_VERSION.into()),
+            ("principal", object(principal)),
+            ("session", object([("id", sid.into())])),
+        ];
+        document.extend(delegation(claims).map(|edge| ("delegation_edge", edge)));
+        Self {
+            document: members(document).collect(),
+            context: members(context).collect(),
+        }
     }
 }
 
@@ -331,9 +352,13 @@ fn texts(texts: &[String]) -> Value {
 }
 
 fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    members(fields).collect::<Members>().into()
+}
+
+fn members<'a>(
+    fields: impl IntoIterator<Item = (&'a str, Value)>,
+) -> impl Iterator<Item = (Value, Value)> {
     fields
         .into_iter()
         .map(|(name, value)| (Value::from(name), value))
-        .collect::<BTreeMap<_, _>>()
-        .into()
 }

@@ -26,7 +26,13 @@ fn account(request: &str) -> Rc<Account> {
 fn add(evidence: &mut Evidence, request: &str, reason: Option<&str>) -> Result<bool, NoRoom> {
     let nanos = NOW * 1_000_000;
     evidence
-        .add(account(request), reason, false, (nanos - 7_000, nanos))
+        .add(
+            Some(&zone()),
+            account(request),
+            reason,
+            false,
+            (nanos - 7_000, nanos),
+        )
         .map(|decided| decided.is_some())
 }
 
@@ -79,6 +85,20 @@ fn what_was_decided_is_held_until_the_sts_has_it() {
     let settled = evidence.answered(2, 200, NOW).unwrap();
     assert_eq!((settled.sent, evidence.backlog()), (2, 0));
     assert!(evidence.batch(&zone(), NOW + 99_000).is_none());
+}
+
+#[test]
+fn what_was_decided_before_the_zone_was_known_is_told_with_the_rest() {
+    let mut evidence = evidence(10, OnOverflow::Deny);
+    for (zone, request) in [(None, "r1"), (Some(zone()), "r2")] {
+        let span = (NOW * 1_000_000, NOW * 1_000_000);
+        let taken = evidence.add(zone.as_ref(), account(request), None, false, span);
+        assert!(matches!(taken, Ok(Some(_))));
+    }
+    let sent = send(&mut evidence, 1, NOW);
+    assert_eq!(requests(&sent), ["r1", "r2"]);
+    assert!(sent.iter().all(|event| event["zone_id"] == "zone-1"));
+    assert_eq!(evidence.answered(1, 200, NOW).unwrap().sent, 2);
 }
 
 #[test]

@@ -293,6 +293,7 @@ fn policies() -> Vec<Part> {
         move || {
             PolicyInput::call(black_box(&Call {
                 mandate: &mandate,
+                seen: true,
                 resource: &resource,
                 method: "GET",
                 path: &path,
