@@ -86,6 +86,8 @@ pub struct Evidence {
     settings: Audit,
     ids: Ids,
     held: VecDeque<Held>,
+    /// Where events are written, before as much as they take is kept.
+    scratch: Vec<u8>,
     /// How many of them are of requests without a good mandate: strangers may fill half of the room.
     strangers: usize,
     sampled: Vec<u64>,
@@ -140,6 +142,7 @@ impl Evidence {
             settings,
             ids: Ids::new(seed),
             held: VecDeque::new(),
+            scratch: Vec::new(),
             strangers: 0,
             sampled,
             gap: None,
@@ -198,7 +201,9 @@ impl Evidence {
             cut,
         };
         self.strangers += usize::from(is_stranger);
-        let form = match zone.and_then(|zone| written(&account.event(zone, &decided))) {
+        let form = match zone
+            .and_then(|zone| written(&account.event(zone, &decided), &mut self.scratch))
+        {
             Some(text) => Form::Written(text),
             None => Form::Told(account, Box::new(decided.clone())),
         };
@@ -276,7 +281,7 @@ impl Evidence {
         for held in self.held.iter_mut().take(self.together) {
             events += 1;
             if let Form::Told(account, decided) = &held.form
-                && let Some(text) = written(&account.event(zone, decided))
+                && let Some(text) = written(&account.event(zone, decided), &mut self.scratch)
             {
                 held.form = Form::Written(text);
             }
@@ -287,7 +292,10 @@ impl Evidence {
             }
         }
         if let Some((id, gap)) = &self.told
-            && let Some(text) = written(&gap.event(id, zone, self.settings.on_overflow))
+            && let Some(text) = written(
+                &gap.event(id, zone, self.settings.on_overflow),
+                &mut self.scratch,
+            )
         {
             push(&text);
         }
@@ -351,10 +359,10 @@ impl Evidence {
 }
 
 /// The text of an event, which there always is.
-fn written(event: &Event) -> Option<Box<str>> {
-    serde_json::to_string(event)
-        .ok()
-        .map(String::into_boxed_str)
+fn written(event: &Event, scratch: &mut Vec<u8>) -> Option<Box<str>> {
+    scratch.clear();
+    serde_json::to_writer(&mut *scratch, event).ok()?;
+    std::str::from_utf8(scratch).ok().map(Box::from)
 }
 
 enum Rate {

@@ -5,6 +5,7 @@ use std::{hint::black_box, sync::Arc};
 use authority::{
     audit::OccurredAt,
     binding::{BindingSpec, Bindings},
+    bundle::{self, Bundle, BundlePolicy},
     decision::{
         Account, Decided, Decision, Identified, Request, SingleHeader, authorise, decide, identify,
     },
@@ -228,6 +229,7 @@ pub fn parts() -> Vec<Part> {
     parts.extend(policies());
     parts.extend(decisions());
     parts.push(event());
+    parts.extend(bundles());
     parts
 }
 
@@ -335,6 +337,60 @@ fn decisions() -> Vec<Part> {
         decision("decision, mandate new, the contract", 0, GRANTS),
         decision("decision, mandate known, 30 lines", 10, HANDWRITTEN),
         decision("decision, mandate known, the contract", 10, GRANTS),
+    ]
+}
+
+/// A bundle as it comes, and as it is when its signature has been checked.
+fn bundles() -> Vec<Part> {
+    let (key, kid, keys) = keys();
+    let resources: Vec<ResourceSpec> = (0..1_000)
+        .map(|number| {
+            let mut spec = spec();
+            spec.id = format!("resource-{number}").into();
+            spec.identifier = format!("{RESOURCE}{number}");
+            spec
+        })
+        .collect();
+    let grant = json!({"application": "agent", "applications": {"agent": ["demo:read"]}});
+    let grants: serde_json::Map<_, _> = resources
+        .iter()
+        .map(|spec| (spec.identifier.clone(), grant.clone()))
+        .collect();
+    let policy = format!(
+        "# caracal:data-document\npackage caracal.authz\n\napp_ids := {{\"agent\": \"app-1\"}}\n\ngrants := {}\n",
+        json!(grants)
+    );
+    let bundle = Bundle {
+        format: bundle::FORMAT.to_owned(),
+        zone_id: ZONE.into(),
+        zone_slug: ZONE.to_owned(),
+        issuer: ISSUER.to_owned(),
+        sequence: 1,
+        keys: JwkSet {
+            keys: vec![Jwk::new(&kid, &key.verifying_key())],
+        },
+        resources,
+        policy: Some(BundlePolicy::new(
+            "set".into(),
+            "version".into(),
+            String::new(),
+            &compiled(&policy),
+        )),
+        shadow: None,
+    };
+    let body = serde_json::to_vec(&bundle).unwrap();
+    let signature = bundle::sign(&body, &kid, &key);
+    let keys = keys.prepared(&KeySet::default());
+    let again = bundle.clone();
+    vec![
+        part("a bundle of 1,000 resources, opened", move || {
+            let opened = bundle::open(black_box(&body), &signature, &keys, ZONE, ISSUER, 0);
+            black_box(opened.unwrap());
+        }),
+        part("a bundle of 1,000 resources, applied", move || {
+            let bindings = Bindings::new(Vec::new()).unwrap();
+            black_box(Snapshot::from_bundle(again.clone(), bindings).unwrap());
+        }),
     ]
 }
 

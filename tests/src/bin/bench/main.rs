@@ -16,6 +16,7 @@ mod micro;
 mod mints;
 mod plugin;
 mod policies;
+mod reload;
 mod revocation;
 mod sessions;
 
@@ -39,6 +40,8 @@ enum Part {
     Gateway(gateway::Options),
     /// The plugin beside no plugin, policies at their worst, activations (what runs without a part)
     Plugin,
+    /// Latencies while bundles of a thousand resources are applied, beside those while none is
+    Reload,
     /// The parts of a decision one by one, natively and in Envoy's V8
     Micro(micro::Options),
     /// Mandates a second, each with its evidence on disk
@@ -68,6 +71,7 @@ enum Part {
 fn main() -> ExitCode {
     match Bench::parse().part {
         None | Some(Part::Plugin) => plugin::run(),
+        Some(Part::Reload) => reload::run(),
         Some(Part::Gateway(options)) => gateway::run(&options),
         Some(Part::Micro(options)) => return micro::run(&options),
         Some(Part::Sts(options)) => mints::run(&options),

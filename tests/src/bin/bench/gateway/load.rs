@@ -80,11 +80,11 @@ fn settle(contender: &Contender<'_>) {
 
 /// Latencies in microseconds, from when a request was due.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Latencies {
-    pub(super) p50: f64,
-    pub(super) p90: f64,
-    pub(super) p99: f64,
-    pub(super) p999: f64,
+pub(crate) struct Latencies {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
 }
 
 impl Latencies {
@@ -100,7 +100,7 @@ impl Latencies {
     }
 
     /// Each percentile's median over the rounds.
-    pub(super) fn medians(rounds: &[Self]) -> Self {
+    pub(crate) fn medians(rounds: &[Self]) -> Self {
         let of = |what: fn(&Self) -> f64| median(rounds.iter().map(what).collect());
         Self {
             p50: of(|round| round.p50),
@@ -114,8 +114,18 @@ impl Latencies {
 /// Drives a contender at `rate` requests a second. A request that is due while its connection still waits
 /// for the one before is late, and that is part of its latency.
 pub(super) fn steady(contender: &Contender<'_>, rate: u32, lasting: Duration) -> Latencies {
-    let requests: Vec<Vec<u8>> = contender
-        .tokens
+    let _turn = contender.turn();
+    open_loop(contender.gateway.address(), contender.tokens, rate, lasting)
+}
+
+/// The same with a gateway whose turn it is.
+pub(crate) fn open_loop(
+    address: SocketAddr,
+    tokens: &[String],
+    rate: u32,
+    lasting: Duration,
+) -> Latencies {
+    let requests: Vec<Vec<u8>> = tokens
         .iter()
         .map(|token| {
             format!(
@@ -124,11 +134,10 @@ pub(super) fn steady(contender: &Contender<'_>, rate: u32, lasting: Duration) ->
             .into_bytes()
         })
         .collect();
-    let _turn = contender.turn();
     let started = Instant::now() + Duration::from_millis(50);
     let number = (f64::from(rate) * lasting.as_secs_f64()) as usize;
     let due = |place: usize| started + Duration::from_secs_f64(place as f64 / f64::from(rate));
-    let (requests, address) = (&requests, contender.gateway.address());
+    let requests = &requests;
     let micros = thread::scope(|scope| {
         let connections: Vec<_> = (0..CONNECTIONS)
             .map(|first| {

@@ -5,7 +5,7 @@
 mod authoriser;
 mod chart;
 mod contenders;
-mod load;
+pub(crate) mod load;
 mod report;
 
 use std::{fs, path::Path, time::Duration};
