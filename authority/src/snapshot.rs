@@ -68,7 +68,7 @@ pub struct Snapshot {
     pub(crate) zone: ZoneId,
     pub(crate) issuer: String,
     pub(crate) keys: KeySet,
-    pub(crate) resources: BTreeMap<String, Resource>,
+    pub(crate) resources: BTreeMap<String, Arc<Resource>>,
     pub(crate) bindings: Bindings,
     pub(crate) policy: Option<(Arc<PolicyOrigin>, Evaluator)>,
     pub(crate) shadow: Option<(Arc<PolicyOrigin>, Evaluator)>,
@@ -89,13 +89,32 @@ impl Snapshot {
         specs: Vec<ResourceSpec>,
         bindings: Bindings,
     ) -> Result<Self, SnapshotError> {
+        Self::after(None, zone, issuer, keys, specs, bindings)
+    }
+
+    /// The same, with those resources of `previous` that have not changed.
+    fn after(
+        previous: Option<&Self>,
+        zone: ZoneId,
+        issuer: String,
+        keys: KeySet,
+        specs: Vec<ResourceSpec>,
+        bindings: Bindings,
+    ) -> Result<Self, SnapshotError> {
         let mut resources = BTreeMap::new();
         for spec in specs {
             let identifier = spec.identifier.clone();
-            let resource = Resource::new(spec).map_err(|error| SnapshotError::Resource {
-                identifier: identifier.clone(),
-                error,
-            })?;
+            let known = previous.and_then(|previous| previous.resources.get(&identifier));
+            let resource =
+                match known.filter(|known| *known.spec() == spec) {
+                    Some(known) => Arc::clone(known),
+                    None => Resource::new(spec).map(Arc::new).map_err(|error| {
+                        SnapshotError::Resource {
+                            identifier: identifier.clone(),
+                            error,
+                        }
+                    })?,
+                };
             if resources.insert(identifier.clone(), resource).is_some() {
                 return Err(SnapshotError::DuplicateResource(identifier));
             }
@@ -117,18 +136,23 @@ impl Snapshot {
 
     /// The snapshot that a bundle describes. The bundle's signature has been checked by
     /// [`bundle::open`](crate::bundle::open). A shadow policy that cannot be used is left out: it may
-    /// not cost the gateway what it decides by.
+    /// not cost the gateway what it decides by. What has not changed since `previous` is taken from there.
     ///
     /// # Errors
     /// Every variant of [`SnapshotError`].
-    pub fn from_bundle(bundle: Bundle, bindings: Bindings) -> Result<Self, SnapshotError> {
+    pub fn from_bundle(
+        bundle: Bundle,
+        bindings: Bindings,
+        previous: Option<&Self>,
+    ) -> Result<Self, SnapshotError> {
         let keys = KeySet::from_jwks(&bundle.keys)?;
         let policy = bundle.policy.as_ref().map(load).transpose()?;
         let (shadow, shadow_error) = match bundle.shadow.as_ref().map(load).transpose() {
             Ok(shadow) => (shadow, None),
             Err(error) => (None, Some(error)),
         };
-        let mut snapshot = Self::new(
+        let mut snapshot = Self::after(
+            previous,
             bundle.zone_id,
             bundle.issuer,
             keys,

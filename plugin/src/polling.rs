@@ -419,7 +419,8 @@ impl Polling {
     /// Decides by `bundle` from now on, or keeps the last good one and says why.
     fn apply(&mut self, worker: &mut Worker, bundle: Bundle) {
         let sequence = bundle.sequence;
-        match Snapshot::from_bundle(bundle, worker.config.bindings.clone()) {
+        let bindings = worker.config.bindings.clone();
+        match Snapshot::from_bundle(bundle, bindings, worker.snapshot.as_ref()) {
             Ok(mut snapshot) => {
                 if let Some(error) = snapshot.shadow_error() {
                     self.refuse(worker, "shadow", error);

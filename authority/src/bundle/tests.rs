@@ -1,5 +1,7 @@
 //! Which bundles a gateway takes in, and what becomes of them.
 
+use std::sync::Arc;
+
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -52,7 +54,7 @@ fn a_bundle_opens_for_its_zone_by_id_or_slug() {
             assert_eq!(opened, bundle);
         }
     }
-    let snapshot = Snapshot::from_bundle(bundle, Bindings::default()).unwrap();
+    let snapshot = Snapshot::from_bundle(bundle, Bindings::default(), None).unwrap();
     assert_eq!(snapshot.zone().as_str(), ZONE);
     assert_eq!(
         snapshot.policy_origin().unwrap().policy_set_version_id,
@@ -175,16 +177,38 @@ fn a_mandate_does_not_sign_a_bundle_nor_a_bundle_a_mandate() {
 }
 
 #[test]
+fn a_resource_is_taken_over_only_as_it_was() {
+    let after = |previous: &Snapshot, change: fn(&mut Bundle)| {
+        let mut bundle = with_policy();
+        change(&mut bundle);
+        Snapshot::from_bundle(bundle, Bindings::default(), Some(previous)).unwrap()
+    };
+    let identifier = demo_resource().identifier;
+    let first = Snapshot::from_bundle(with_policy(), Bindings::default(), None).unwrap();
+    let same = after(&first, |_| {});
+    let taken_over =
+        |next: &Snapshot| Arc::ptr_eq(&first.resources[&identifier], &next.resources[&identifier]);
+    assert!(taken_over(&same));
+    let changed = after(&first, |bundle| {
+        bundle.resources[0].operations.clear();
+    });
+    assert!(!taken_over(&changed));
+    assert!(changed.resources[&identifier].spec().operations.is_empty());
+    let without = after(&first, |bundle| bundle.resources.clear());
+    assert!(without.resources.is_empty());
+}
+
+#[test]
 fn what_does_not_hold_together_never_becomes_a_snapshot() {
     let made = |change: fn(&mut Bundle)| {
         let mut bundle = with_policy();
         change(&mut bundle);
-        Snapshot::from_bundle(bundle, Bindings::default())
+        Snapshot::from_bundle(bundle, Bindings::default(), None)
     };
     let policy = |change: fn(&mut BundlePolicy)| {
         let mut bundle = with_policy();
         bundle.policy.iter_mut().for_each(change);
-        Snapshot::from_bundle(bundle, Bindings::default())
+        Snapshot::from_bundle(bundle, Bindings::default(), None)
     };
     assert!(made(|_| {}).is_ok());
     assert!(matches!(

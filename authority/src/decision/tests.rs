@@ -74,7 +74,7 @@ fn snapshot_with(policy: Option<&str>) -> Snapshot {
     bundle
         .resources
         .push(open(UNBOUND, OperationEnforcement::Enforced));
-    let mut snapshot = Snapshot::from_bundle(bundle, bindings.unwrap()).unwrap();
+    let mut snapshot = Snapshot::from_bundle(bundle, bindings.unwrap(), None).unwrap();
     use_clock();
     if let Some(source) = policy {
         let module = Module {

@@ -381,15 +381,20 @@ fn bundles() -> Vec<Part> {
     let body = serde_json::to_vec(&bundle).unwrap();
     let signature = bundle::sign(&body, &kid, &key);
     let keys = keys.prepared(&KeySet::default());
-    let again = bundle.clone();
+    let (again, other) = (bundle.clone(), bundle.clone());
+    let before = Snapshot::from_bundle(bundle, Bindings::default(), None).unwrap();
     vec![
         part("a bundle of 1,000 resources, opened", move || {
             let opened = bundle::open(black_box(&body), &signature, &keys, ZONE, ISSUER, 0);
             black_box(opened.unwrap());
         }),
         part("a bundle of 1,000 resources, applied", move || {
-            let bindings = Bindings::new(Vec::new()).unwrap();
-            black_box(Snapshot::from_bundle(again.clone(), bindings).unwrap());
+            let made = Snapshot::from_bundle(again.clone(), Bindings::default(), None);
+            black_box(made.unwrap());
+        }),
+        part("the same, with another policy only", move || {
+            let made = Snapshot::from_bundle(other.clone(), Bindings::default(), Some(&before));
+            black_box(made.unwrap());
         }),
     ]
 }

@@ -25,7 +25,7 @@ fn shadowed(policy: Option<&str>, shadow: BundlePolicy) -> Snapshot {
     let mut bundle = bundle();
     bundle.policy = policy.map(|source| bundle_policy(source, "enforced"));
     bundle.shadow = Some(shadow);
-    Snapshot::from_bundle(bundle, Bindings::new(vec![binding]).unwrap()).unwrap()
+    Snapshot::from_bundle(bundle, Bindings::new(vec![binding]).unwrap(), None).unwrap()
 }
 
 fn judged(policy: Option<&str>, shadow: &str) -> (Decision, Option<ShadowVerdict>) {
