@@ -30,6 +30,20 @@ pub enum DataDirError {
     Entropy(#[from] EntropyError),
 }
 
+/// Holds `path`, made if it is missing, until the file is dropped; none if another process holds it.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn hold(path: &Path) -> io::Result<Option<File>> {
+    let mut open = OpenOptions::new();
+    let file = open.create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// A data directory that this process holds.
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -44,19 +58,9 @@ impl DataDir {
     pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         create_private_dir(path).map_err(|error| file_error(path, error))?;
         let lock_path = path.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| file_error(&lock_path, error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(DataDirError::InUse(path.display().to_string()));
-            }
-            Err(TryLockError::Error(error)) => return Err(file_error(&lock_path, error)),
-        }
+        let lock = hold(&lock_path)
+            .map_err(|error| file_error(&lock_path, error))?
+            .ok_or_else(|| DataDirError::InUse(path.display().to_string()))?;
         let dir = Self {
             path: path.to_owned(),
             _lock: lock,

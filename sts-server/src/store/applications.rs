@@ -52,11 +52,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`](super::StoreError::Database), here and below.
     pub(crate) async fn application(&self, zone: &ZoneId, id: &str) -> Result<Option<Application>> {
-        Ok(sqlx::query_as(ONE)
-            .bind(id)
-            .bind(zone.as_str())
-            .fetch_optional(&self.readers)
-            .await?)
+        let read = async {
+            Ok(sqlx::query_as(ONE)
+                .bind(id)
+                .bind(zone.as_str())
+                .fetch_optional(&self.readers)
+                .await?)
+        };
+        let key = (zone.clone(), id.to_owned());
+        self.kept.applications.get(key, read).await
     }
 
     /// The application with this id, whatever zone it is of.

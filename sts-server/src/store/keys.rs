@@ -37,10 +37,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`](super::StoreError::Database), here and below.
     pub(crate) async fn keys(&self, zone: &ZoneId) -> Result<Vec<KeyRow>> {
-        Ok(sqlx::query_as(OF_ZONE)
-            .bind(zone.as_str())
-            .fetch_all(&self.readers)
-            .await?)
+        let read = async {
+            let rows: Vec<KeyRow> = sqlx::query_as(OF_ZONE)
+                .bind(zone.as_str())
+                .fetch_all(&self.readers)
+                .await?;
+            Ok((!rows.is_empty()).then_some(rows))
+        };
+        let rows = self.kept.keys.get(zone.clone(), read).await?;
+        Ok(rows.unwrap_or_default())
     }
 
     /// The keys of all zones, those of one zone together and in the order in which they sign.

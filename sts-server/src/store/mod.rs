@@ -7,6 +7,7 @@ mod authority_records;
 mod bundle;
 mod delegations;
 mod gateways;
+mod kept;
 mod keys;
 mod ledger;
 mod policies;
@@ -22,7 +23,7 @@ mod tests;
 mod writer;
 mod zones;
 
-use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{fs::File, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use sqlx::{
@@ -30,8 +31,11 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use self::writer::{Turn, Writer};
-use crate::sealing::ChainKey;
+use self::{
+    kept::{Changes, Kept},
+    writer::{Turn, Writer},
+};
+use crate::{data_dir, sealing::ChainKey};
 
 pub(crate) use self::{
     activations::ActivationRow,
@@ -82,6 +86,12 @@ pub enum StoreError {
         "the database {0:?} is not supported; this version keeps its data in SQLite (sqlite:PATH)"
     )]
     Unsupported(String),
+    /// Another server has it.
+    #[error("the database {0} is in use by another server; stop it, or name another database")]
+    InUse(String),
+    /// The file beside the database that says so.
+    #[error("the lock of the database: {0}")]
+    Lock(std::io::Error),
     /// The schema could not be brought up to date.
     #[error("the database cannot be migrated: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -160,11 +170,14 @@ impl PageRequest {
 pub(crate) struct Store {
     readers: SqlitePool,
     writer: Writer,
+    kept: Arc<Kept>,
     chain_key: Arc<ChainKey>,
+    /// The lock, where there is none of a directory.
+    _held: Option<Arc<File>>,
 }
 
 impl Store {
-    /// Opens the database at `url` and brings its schema up to date.
+    /// Opens the database at `url`, for this process alone, and brings its schema up to date.
     ///
     /// # Errors
     /// Every variant of [`StoreError`] but a conflict.
@@ -173,10 +186,22 @@ impl Store {
             let scheme = url.split(':').next().unwrap_or_default();
             return Err(StoreError::Unsupported(scheme.to_owned()));
         }
-        Self::connect(SqliteConnectOptions::from_str(url)?, chain_key).await
+        let options = SqliteConnectOptions::from_str(url)?;
+        let file = options.get_filename();
+        // What is kept in memory is true for as long as nobody else writes. (The file itself must not be
+        // opened: to close it would let go of SQLite's own locks.)
+        let mut beside = file.as_os_str().to_owned();
+        beside.push("-lock");
+        let held = data_dir::hold(Path::new(&beside))
+            .map_err(StoreError::Lock)?
+            .ok_or_else(|| StoreError::InUse(file.display().to_string()))?;
+        let mut store = Self::connect(options, chain_key).await?;
+        store._held = Some(Arc::new(held));
+        Ok(store)
     }
 
-    /// Opens the database in `file`, which only its owner can read, and brings its schema up to date.
+    /// Opens the database in `file`, in a directory that this process holds, and brings its schema up to date.
+    /// Only its owner can read it.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -205,17 +230,23 @@ impl Store {
             .pragma("cache_size", WRITER_CACHE)
             // What a savepoint may have to undo: in a file, it would cost as many writes as the change.
             .pragma("temp_store", "MEMORY");
-        let writer = Writer::new(writing).await?;
+        let changes = Changes::default();
+        let kept = Arc::new(Kept::new(&changes));
+        let writer = Writer::new(writing, changes).await?;
         sqlx::migrate!().run(writer.pool()).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(QUEUE_TIMEOUT)
+            // A file does not hang up, and asking costs as much as a query.
+            .test_before_acquire(false)
             .connect_with(options)
             .await?;
         Ok(Self {
             readers,
             writer,
+            kept,
             chain_key: Arc::new(chain_key),
+            _held: None,
         })
     }
 

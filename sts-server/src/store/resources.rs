@@ -88,11 +88,15 @@ impl Store {
     ) -> Result<Option<ResourceRow>> {
         let sql =
             "SELECT * FROM resources WHERE identifier = ? AND zone_id = ? AND archived_at IS NULL";
-        Ok(sqlx::query_as(sql)
-            .bind(identifier)
-            .bind(zone.as_str())
-            .fetch_optional(&self.readers)
-            .await?)
+        let read = async {
+            Ok(sqlx::query_as(sql)
+                .bind(identifier)
+                .bind(zone.as_str())
+                .fetch_optional(&self.readers)
+                .await?)
+        };
+        let key = (zone.clone(), identifier.to_owned());
+        self.kept.resources.get(key, read).await
     }
 
     /// The resources of a zone.

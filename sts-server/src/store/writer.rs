@@ -16,7 +16,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use super::{Result, StoreError};
+use super::{Result, StoreError, kept::Changes};
 
 /// Longest wait for a turn.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +46,8 @@ struct Batch {
     since: Option<Instant>,
     /// The last change ended without a commit, and is still to be undone.
     abandoned: bool,
+    /// To be settled before they are told.
+    changes: Changes,
 }
 
 /// A place in the queue, given up when dropped.
@@ -62,16 +64,25 @@ pub(crate) struct Turn {
 }
 
 impl Writer {
-    pub(super) async fn new(options: sqlx::sqlite::SqliteConnectOptions) -> Result<Self> {
+    /// Of the database at `options`; `changes` is told what is committed.
+    pub(super) async fn new(
+        options: sqlx::sqlite::SqliteConnectOptions,
+        changes: Changes,
+    ) -> Result<Self> {
+        let listening = changes.clone();
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(QUEUE_TIMEOUT)
             .test_before_acquire(false)
+            .after_connect(move |connection, _| Box::pin(listening.clone().listen(connection)))
             .connect_with(options)
             .await?;
         Ok(Self(Arc::new(Shared {
             pool,
-            batch: Arc::default(),
+            batch: Arc::new(Mutex::new(Batch {
+                changes,
+                ..Batch::default()
+            })),
             queued: AtomicUsize::new(0),
         })))
     }
@@ -185,6 +196,7 @@ impl Batch {
         };
         match connection.execute("COMMIT").await {
             Ok(_) => {
+                self.changes.settle();
                 for waiting in self.waiting.drain(..) {
                     let _ = waiting.send(Ok(()));
                 }
@@ -206,6 +218,7 @@ impl Batch {
         if let Some(connection) = self.connection.take() {
             let _ = connection.close().await;
         }
+        self.changes.settle();
     }
 }
 

@@ -35,10 +35,13 @@ impl Store {
     /// [`StoreError::Database`](super::StoreError::Database), here and below.
     pub(crate) async fn zone(&self, id_or_slug: &str) -> Result<Option<Zone>> {
         let sql = "SELECT * FROM zones WHERE (id = ?1 OR slug = ?1) AND archived_at IS NULL";
-        Ok(sqlx::query_as(sql)
-            .bind(id_or_slug)
-            .fetch_optional(&self.readers)
-            .await?)
+        let read = async {
+            Ok(sqlx::query_as(sql)
+                .bind(id_or_slug)
+                .fetch_optional(&self.readers)
+                .await?)
+        };
+        self.kept.zones.get(id_or_slug.to_owned(), read).await
     }
 
     /// The same, or an archived zone with this id: for its evidence, which outlives it.

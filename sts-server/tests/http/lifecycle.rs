@@ -1,8 +1,10 @@
 //! The server from start to stop, and what operators see of it.
 
+use std::path::Path;
+
 use authority::mandate::MandateUse;
 use serde_json::{Value, json};
-use sts_server::{ServeError, serve};
+use sts_server::{ServeConfig, ServeError, StoreError, serve};
 
 use crate::world::{Demo, World, Zone};
 
@@ -81,6 +83,27 @@ async fn a_data_directory_serves_one_server_at_a_time() {
     );
     assert!(world.dir.path().join("url").exists());
     world.send("GET", "/health", &[], None).expect(200);
+}
+
+#[test]
+fn a_database_serves_one_server_at_a_time() {
+    fn name(config: &mut ServeConfig, dir: &Path) {
+        config.database_url = Some(format!("sqlite:{}", dir.join("named.db").display()));
+    }
+    let mut world = World::with(|config| name(config, &config.data_dir.clone()));
+    let zone = world.zone("demo").id;
+    let second = tempfile::tempdir().unwrap();
+    let mut config = World::config(second.path());
+    name(&mut config, world.dir.path());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let outcome = runtime.block_on(serve(config, async {}));
+    assert!(
+        matches!(outcome, Err(ServeError::Store(StoreError::InUse(_)))),
+        "{outcome:?}"
+    );
+    world.stop();
+    world.start();
+    world.get(&format!("/v1/zones/{zone}")).expect(200);
 }
 
 #[tokio::test]
