@@ -20,12 +20,12 @@ pub(crate) use self::{
     request::{AboutToken, GRANT_TYPE},
 };
 use crate::{
-    clock::{self, Moment},
+    clock,
     delegations::made,
     error::{Code, Error, Result},
     ledger::new_event,
     provenance::{Provenance, proven},
-    store::{Change, LedgerHead, PolicyInputRow, RevocationRow, Zone},
+    store::{AuthorityRecord, Change, LedgerHead, PolicyInputRow, RevocationRow, Zone},
     sts::Sts,
     telemetry,
 };
@@ -77,19 +77,17 @@ impl Trail {
         self.asked.clone_from(&request.resources);
     }
 
-    /// Writes it down, as a part of `change`.
-    async fn end(&self, change: &mut Change) -> Result<LedgerHead> {
+    /// Writes it down as a part of `change`, with the `record` of what was minted.
+    async fn end(
+        &self,
+        change: &mut Change,
+        record: Option<&AuthorityRecord>,
+    ) -> Result<LedgerHead> {
         let mut event = self.event.clone();
         event.latency_us = u64::try_from(self.started.elapsed().as_micros()).ok();
         event.occurred_at = clock::occurred_now();
         telemetry::describe(&event);
-        let (zone, request_id) = (&event.zone_id, &event.request_id);
-        for input in &self.inputs {
-            change
-                .insert_policy_input(zone, request_id, Moment::now(), input)
-                .await?;
-        }
-        Ok(change.append(zone, std::slice::from_ref(&event)).await?)
+        Ok(change.append_exchange(&event, record, &self.inputs).await?)
     }
 }
 
@@ -249,8 +247,7 @@ impl Sts {
             "presented_sid": record.parent_id,
         });
         event.metadata_json = metadata.as_object().cloned();
-        change.insert_authority_record(&record).await?;
-        let ledger = trail.end(&mut change).await?;
+        let ledger = trail.end(&mut change, Some(&record)).await?;
         change.commit().await?;
         self.recorded(&ledger, 1);
         tracing::info!(zone = %zone.id, client = %record.application_id, sid = %record.id, "mandate minted");
@@ -284,7 +281,7 @@ impl Sts {
             "exchange denied"
         );
         let mut change = self.store.begin().await?;
-        let ledger = trail.end(&mut change).await?;
+        let ledger = trail.end(&mut change, None).await?;
         change.commit().await?;
         self.recorded(&ledger, 1);
         Ok(())

@@ -71,6 +71,18 @@ impl Change {
         zone: &Zone,
         application: &Application,
     ) -> Result<bool> {
+        let kept = &self.2;
+        if let Some(known) = kept
+            .applications
+            .certain(&(zone.id.clone(), application.id.to_string()))
+            && let Some(in_force) = [zone.id.as_str(), &zone.slug]
+                .iter()
+                .find_map(|name| kept.zones.certain(&(*name).to_owned()))
+            && in_force.id == zone.id
+        {
+            return Ok(known.secret_hash == application.secret_hash
+                && in_force.active_policy_set_version_id == zone.active_policy_set_version_id);
+        }
         let sql = "SELECT count(*) FROM applications JOIN zones ON zones.id = zone_id
                    WHERE applications.id = ? AND secret_hash = ? AND applications.archived_at IS NULL
                    AND zones.archived_at IS NULL AND active_policy_set_version_id IS ?";
@@ -81,30 +93,5 @@ impl Change {
             .fetch_one(&mut *self.0)
             .await?;
         Ok(found > 0)
-    }
-
-    /// A new record.
-    pub(crate) async fn insert_authority_record(&mut self, row: &AuthorityRecord) -> Result<()> {
-        let sql = "INSERT INTO authority_records (id, root_id, parent_id, zone_id, application_id, subject,
-                   jti, mandate_use, scope, targets, issued_at, expires_at, agent_session_id,
-                   delegation_edge_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        sqlx::query(sql)
-            .bind(row.id.as_str())
-            .bind(row.root_id.as_str())
-            .bind(&row.parent_id)
-            .bind(row.zone_id.as_str())
-            .bind(row.application_id.as_str())
-            .bind(&row.subject)
-            .bind(&row.jti)
-            .bind(&row.mandate_use)
-            .bind(&row.scope)
-            .bind(sqlx::types::Json(&row.targets))
-            .bind(row.issued_at)
-            .bind(row.expires_at)
-            .bind(&row.agent_session_id)
-            .bind(&row.delegation_edge_id)
-            .execute(&mut *self.0)
-            .await?;
-        Ok(())
     }
 }

@@ -119,6 +119,18 @@ impl<K: Clone + Eq + Hash, V: Clone> Rows<K, V> {
         Ok(row)
     }
 
+    /// The row under `key` if it is kept and no change to its table is under way. To be asked by who writes:
+    /// then it is the row in the database until they are done.
+    pub(super) fn certain(&self, key: &K) -> Option<V> {
+        let Counted {
+            touched,
+            generation,
+        } = &*self.changes.0;
+        (!touched.load(Ordering::SeqCst))
+            .then(|| self.find(generation.load(Ordering::SeqCst), key))
+            .flatten()
+    }
+
     fn find(&self, generation: u64, key: &K) -> Option<V> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.0 < generation {
@@ -162,6 +174,10 @@ mod tests {
         assert_eq!(read(Some(2)).await, Some(1));
         changes.settle();
         assert_eq!(read(Some(2)).await, Some(1), "nothing was changed");
+        assert_eq!(rows.certain(&"a"), Some(1));
+        changes.0.touched.store(true, Ordering::SeqCst);
+        assert_eq!(rows.certain(&"a"), None, "a change is under way");
+        assert_eq!(read(Some(2)).await, Some(1), "and not committed");
         changed(&changes);
         assert_eq!(read(Some(3)).await, Some(3));
     }

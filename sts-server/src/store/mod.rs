@@ -258,6 +258,7 @@ impl Store {
         Ok(Change(
             self.writer.begin().await?,
             Arc::clone(&self.chain_key),
+            Arc::clone(&self.kept),
         ))
     }
 
@@ -281,7 +282,7 @@ impl Store {
 }
 
 /// A change to the database: all of it happens, or nothing.
-pub(crate) struct Change(Turn, Arc<ChainKey>);
+pub(crate) struct Change(Turn, Arc<ChainKey>, Arc<Kept>);
 
 impl Change {
     /// Makes the change durable.

@@ -2,19 +2,18 @@
 //! input holds claims and never a token.
 
 use authority::{decision::shadow::Verdict, ids::ZoneId};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::FromRow;
 
-use super::{Change, Result, Store};
+use super::{Result, Store};
 use crate::clock::Moment;
 
 /// How many inputs of a zone are sure to be kept.
 pub(crate) const KEPT_INPUTS: u16 = 1000;
-/// Every so often those past [`KEPT_INPUTS`] are removed.
-const SWEEP_EVERY: i64 = 64;
 
 /// What one resource of an exchange was decided on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct PolicyInputRow {
     /// The resource's identifier.
     pub(crate) resource: String,
@@ -58,39 +57,5 @@ impl Store {
             .bind(i64::from(most))
             .fetch_all(&self.readers)
             .await?)
-    }
-}
-
-impl Change {
-    /// A new input of the exchange in this request.
-    pub(crate) async fn insert_policy_input(
-        &mut self,
-        zone: &ZoneId,
-        request_id: &str,
-        now: Moment,
-        row: &PolicyInputRow,
-    ) -> Result<()> {
-        let sql =
-            "INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
-                   VALUES (?, ?, ?, ?, ?, ?) RETURNING id";
-        let id: i64 = sqlx::query_scalar(sql)
-            .bind(zone.as_str())
-            .bind(request_id)
-            .bind(now)
-            .bind(&row.resource)
-            .bind(sqlx::types::Json(&row.verdict))
-            .bind(sqlx::types::Json(&row.input))
-            .fetch_one(&mut *self.0)
-            .await?;
-        if id % SWEEP_EVERY == 0 {
-            let sql = "DELETE FROM policy_inputs WHERE zone_id = ?1 AND id <= (SELECT id FROM policy_inputs
-                       WHERE zone_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-            sqlx::query(sql)
-                .bind(zone.as_str())
-                .bind(i64::from(KEPT_INPUTS))
-                .execute(&mut *self.0)
-                .await?;
-        }
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! is seen by a reader, or answered, before that.
 
 use std::{
+    collections::HashMap,
     ops::{Deref, DerefMut},
     sync::{
         Arc,
@@ -11,17 +12,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use authority::ids::ZoneId;
 use sqlx::{
     Executor, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection, sqlite::SqlitePoolOptions,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use super::{Result, StoreError, kept::Changes};
+use super::{LedgerHead, Result, StoreError, kept::Changes};
 
 /// Longest wait for a turn.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long those at the head of a commit wait at most for those that queue up behind them.
 const LONGEST_GATHERING: Duration = Duration::from_millis(5);
+
+/// Of how many ledgers it is known where they stand.
+const MOST_LEDGERS: usize = 4_096;
 
 /// Lets changes take turns.
 #[derive(Clone)]
@@ -38,7 +43,7 @@ struct Shared {
 /// What is not committed yet.
 #[derive(Default)]
 struct Batch {
-    /// In a transaction, from the first change on.
+    /// In a transaction, from the first change on, and in the savepoint of the last one.
     connection: Option<PoolConnection<Sqlite>>,
     /// Those who want to know that it is durable.
     waiting: Vec<oneshot::Sender<Result<()>>>,
@@ -48,6 +53,8 @@ struct Batch {
     abandoned: bool,
     /// To be settled before they are told.
     changes: Changes,
+    /// Where those ledgers stand that were written to, as the next change sees them.
+    ledgers: HashMap<ZoneId, LedgerHead>,
 }
 
 /// A place in the queue, given up when dropped.
@@ -112,24 +119,24 @@ impl Writer {
     }
 
     async fn take_turn(self, mut batch: OwnedMutexGuard<Batch>) -> Result<Turn> {
-        if let Err(error) = batch.undo().await {
+        if let Err(error) = batch.next().await {
             batch.fail(&error).await;
         }
         let connection = match batch.connection.take() {
             Some(connection) => connection,
             None => {
                 let mut connection = self.0.pool.acquire().await?;
-                connection.execute("BEGIN IMMEDIATE").await?;
+                connection
+                    .execute("BEGIN IMMEDIATE; SAVEPOINT change")
+                    .await?;
                 connection
             }
         };
-        let mut turn = Turn {
+        Ok(Turn {
             writer: self,
             batch: Some(batch),
             connection: Some(connection),
-        };
-        turn.execute("SAVEPOINT change").await?;
-        Ok(turn)
+        })
     }
 
     /// Commits what nobody else is going to.
@@ -139,9 +146,6 @@ impl Writer {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let mut batch = writer.0.batch.lock().await;
-                if let Err(error) = batch.undo().await {
-                    batch.fail(&error).await;
-                }
                 if writer.0.queued.load(Ordering::SeqCst) == 0 {
                     batch.commit().await;
                 }
@@ -176,14 +180,17 @@ impl Drop for Queued<'_> {
 }
 
 impl Batch {
-    /// Undoes the change that was abandoned last, if one was.
-    async fn undo(&mut self) -> Result<()> {
-        if self.abandoned
-            && let Some(connection) = &mut self.connection
-        {
-            connection
-                .execute("ROLLBACK TO change; RELEASE change")
-                .await?;
+    /// Is done with the last change, if there is one, and ready for the next: in one statement, for each time
+    /// that the database's thread is called costs as much as one.
+    async fn next(&mut self) -> Result<()> {
+        if let Some(connection) = &mut self.connection {
+            let done = if self.abandoned {
+                self.ledgers.clear();
+                "ROLLBACK TO change"
+            } else {
+                "RELEASE change; SAVEPOINT change"
+            };
+            connection.execute(done).await?;
         }
         self.abandoned = false;
         Ok(())
@@ -194,7 +201,13 @@ impl Batch {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        match connection.execute("COMMIT").await {
+        let commit = if std::mem::take(&mut self.abandoned) {
+            self.ledgers.clear();
+            "ROLLBACK TO change; COMMIT"
+        } else {
+            "COMMIT"
+        };
+        match connection.execute(commit).await {
             Ok(_) => {
                 self.changes.settle();
                 for waiting in self.waiting.drain(..) {
@@ -212,6 +225,7 @@ impl Batch {
     async fn fail(&mut self, error: &StoreError) {
         tracing::error!(%error, "changes could not be committed");
         (self.abandoned, self.since) = (false, None);
+        self.ledgers.clear();
         for waiting in self.waiting.drain(..) {
             let _ = waiting.send(Err(error.again()));
         }
@@ -229,19 +243,13 @@ impl Turn {
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Database`]: then it did not happen.
     pub(super) async fn commit(mut self) -> Result<()> {
-        let (Some(mut batch), Some(mut connection)) = (self.batch.take(), self.connection.take())
+        let (Some(mut batch), Some(connection)) = (self.batch.take(), self.connection.take())
         else {
             return Ok(());
         };
         let writer = self.writer.clone();
         let committing = tokio::spawn(async move {
-            let released = connection.execute("RELEASE change").await;
             batch.connection = Some(connection);
-            if let Err(error) = released {
-                let error = error.into();
-                batch.fail(&error).await;
-                return Err(error);
-            }
             let (done, outcome) = oneshot::channel();
             batch.waiting.push(done);
             let since = *batch.since.get_or_insert_with(Instant::now);
@@ -256,6 +264,28 @@ impl Turn {
         match committing.await {
             Ok(outcome) => outcome,
             Err(_) => Err(StoreError::Database(sqlx::Error::WorkerCrashed)),
+        }
+    }
+
+    /// Where the ledger of `zone` stands, if it is known.
+    pub(super) fn ledger(&self, zone: &ZoneId) -> Option<LedgerHead> {
+        self.batch.as_ref()?.ledgers.get(zone).cloned()
+    }
+
+    /// The ledger stands at `head` now.
+    pub(super) fn appended(&mut self, head: &LedgerHead) {
+        if let Some(batch) = &mut self.batch {
+            if batch.ledgers.len() >= MOST_LEDGERS {
+                batch.ledgers.clear();
+            }
+            batch.ledgers.insert(head.zone_id.clone(), head.clone());
+        }
+    }
+
+    /// Something else was changed about ledgers.
+    pub(super) fn forget_ledgers(&mut self) {
+        if let Some(batch) = &mut self.batch {
+            batch.ledgers.clear();
         }
     }
 }

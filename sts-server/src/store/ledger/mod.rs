@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub(crate) use self::query::{AuditFilter, Cursor};
-use super::{Change, Result, Store, StoreError};
+use super::{AuthorityRecord, Change, KEPT_INPUTS, PolicyInputRow, Result, Store, StoreError};
 use crate::{clock, sealing::ChainKey};
 
 /// Events of one ledger; the number of the ledger stands above these bits.
@@ -305,6 +305,48 @@ impl Change {
         self.append_written(zone, &written).await
     }
 
+    /// Adds the event of an exchange, together with what else is kept of it: the `record` of its mint, and the
+    /// `inputs` of its decisions.
+    ///
+    /// # Errors
+    /// As [`Change::append`].
+    pub(crate) async fn append_exchange(
+        &mut self,
+        event: &Event,
+        record: Option<&AuthorityRecord>,
+        inputs: &[PolicyInputRow],
+    ) -> Result<LedgerHead> {
+        let zone = &event.zone_id;
+        let content = event.canonical().map_err(|_| damaged("an event"))?;
+        let (ledger, rows) = self.link(zone, &[(event, &content)]).await?;
+        let text = |of: fn(&AuthorityRecord) -> &str| record.map(of);
+        let may =
+            |of: fn(&AuthorityRecord) -> &Option<String>| record.and_then(|row| of(row).as_deref());
+        rows.bind(packed::INSERT_EXCHANGE, zone, &ledger)
+            .bind(text(|row| row.id.as_str()))
+            .bind(text(|row| row.root_id.as_str()))
+            .bind(may(|row| &row.parent_id))
+            .bind(text(|row| row.zone_id.as_str()))
+            .bind(text(|row| row.application_id.as_str()))
+            .bind(text(|row| &row.subject))
+            .bind(text(|row| &row.jti))
+            .bind(text(|row| &row.mandate_use))
+            .bind(text(|row| &row.scope))
+            .bind(record.map(|row| sqlx::types::Json(&row.targets)))
+            .bind(record.map(|row| row.issued_at))
+            .bind(record.map(|row| row.expires_at))
+            .bind(may(|row| &row.agent_session_id))
+            .bind(may(|row| &row.delegation_edge_id))
+            .bind(&event.request_id)
+            .bind(clock::Moment::now())
+            .bind(sqlx::types::Json(inputs))
+            .bind(i64::from(KEPT_INPUTS))
+            .execute(&mut *self.0)
+            .await?;
+        self.0.appended(&ledger);
+        Ok(ledger)
+    }
+
     /// The same for events that are in canonical form already.
     ///
     /// # Errors
@@ -314,15 +356,33 @@ impl Change {
         zone: &ZoneId,
         events: &[(&Event, &str)],
     ) -> Result<LedgerHead> {
-        let row = sqlx::query_as(HEAD)
-            .bind(zone.as_str())
-            .fetch_one(&mut *self.0)
+        let (ledger, rows) = self.link(zone, events).await?;
+        rows.bind(packed::INSERT, zone, &ledger)
+            .execute(&mut *self.0)
             .await?;
-        let mut ledger = head(row)?;
+        self.0.appended(&ledger);
+        Ok(ledger)
+    }
+
+    /// The rows of events at the end of a zone's ledger, and where it stands with them.
+    async fn link(
+        &mut self,
+        zone: &ZoneId,
+        events: &[(&Event, &str)],
+    ) -> Result<(LedgerHead, packed::Rows)> {
+        let mut ledger = match self.0.ledger(zone) {
+            Some(ledger) => ledger,
+            None => {
+                let row = sqlx::query_as(HEAD)
+                    .bind(zone.as_str())
+                    .fetch_one(&mut *self.0)
+                    .await?;
+                head(row)?
+            }
+        };
         let recorded_at = clock::occurred_now().max(ledger.recorded_at);
         ledger.recorded_at = recorded_at;
-        let first = ledger.place(ledger.seq + 1);
-        let mut rows = packed::Rows::default();
+        let mut rows = packed::Rows::at(ledger.place(ledger.seq + 1));
         for (event, content) in events {
             ledger.seq += 1;
             ledger.hash = link(zone, ledger.seq, recorded_at, &ledger.hash, content);
@@ -331,19 +391,7 @@ impl Change {
             rows.entry(id.as_bytes(), &ledger.hash.0, &mac, content);
             rows.terms(&terms::of(zone, event), event.occurred_at.0);
         }
-        // All in one: each time that the database's thread is called costs as much as a statement.
-        sqlx::query(packed::INSERT)
-            .bind(rows.entries)
-            .bind(rows.contents)
-            .bind(rows.terms)
-            .bind(first)
-            .bind(signed(recorded_at.0))
-            .bind(signed(ledger.seq))
-            .bind(ledger.hash.0.as_slice())
-            .bind(zone.as_str())
-            .execute(&mut *self.0)
-            .await?;
-        Ok(ledger)
+        Ok((ledger, rows))
     }
 
     /// Which of these events are in the ledger already, and their text.
@@ -398,6 +446,7 @@ impl Change {
             .bind(ledger.zone_id.as_str())
             .execute(&mut *self.0)
             .await?;
+        self.0.forget_ledgers();
         Ok(())
     }
 

@@ -1,9 +1,18 @@
 //! Rows of the ledger for one statement, however many they are: packed side by side in what SQL takes apart
 //! with `substr`. As JSON they would be escaped, parsed and unescaped, which took longer than to write them.
+//!
+//! Parameters are `$1` and not `?1`: with those, each statement that leaves one out shifts what the next is bound to.
+
+use authority::ids::ZoneId;
+use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
+
+use super::{LedgerHead, signed};
 
 /// Rows that [`INSERT`] takes.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
+    /// Where the first of them stands.
+    first: i64,
     /// Of 96 bytes each: id, hash, MAC, and in 8 decimal digits each where the content begins and how long it is.
     pub(super) entries: Vec<u8>,
     /// The contents, one after the other.
@@ -12,25 +21,73 @@ pub(super) struct Rows {
     pub(super) terms: Vec<u8>,
 }
 
-/// Adds entries (`?1`, `?2`) and their terms (`?3`), the first of them at `?4` and recorded at `?5`, and notes
-/// that the ledger of the zone `?8` stands at `?6` with the hash `?7`.
-pub(super) const INSERT: &str = "
+macro_rules! insert {
+    () => {
+        "
     WITH RECURSIVE number (n) AS (
-      SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 96 < length(?1))
+      SELECT 0 WHERE length($1) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 96 < length($1))
     INSERT INTO audit_entries (entry, event_id, recorded_at, hash, mac, event)
-    SELECT ?4 + n, substr(?1, n * 96 + 1, 16), ?5, substr(?1, n * 96 + 17, 32), substr(?1, n * 96 + 49, 32),
-      CAST(substr(?2, CAST(substr(?1, n * 96 + 81, 8) AS INTEGER) + 1, CAST(substr(?1, n * 96 + 89, 8) AS INTEGER))
+    SELECT $4 + n, substr($1, n * 96 + 1, 16), $5, substr($1, n * 96 + 17, 32), substr($1, n * 96 + 49, 32),
+      CAST(substr($2, CAST(substr($1, n * 96 + 81, 8) AS INTEGER) + 1, CAST(substr($1, n * 96 + 89, 8) AS INTEGER))
         AS TEXT)
     FROM number;
     WITH RECURSIVE number (n) AS (
-      SELECT 0 WHERE length(?3) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 48 < length(?3))
+      SELECT 0 WHERE length($3) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 48 < length($3))
     INSERT OR IGNORE INTO audit_terms (term, at, entry)
-    SELECT CAST(substr(?3, n * 48 + 1, 20) AS INTEGER), CAST(substr(?3, n * 48 + 21, 20) AS INTEGER),
-      ?4 + CAST(substr(?3, n * 48 + 41, 8) AS INTEGER)
+    SELECT CAST(substr($3, n * 48 + 1, 20) AS INTEGER), CAST(substr($3, n * 48 + 21, 20) AS INTEGER),
+      $4 + CAST(substr($3, n * 48 + 41, 8) AS INTEGER)
     FROM number;
-    UPDATE ledgers SET seq = ?6, hash = ?7, recorded_at = ?5 WHERE zone_id = ?8";
+    UPDATE ledgers SET seq = $6, hash = $7, recorded_at = $5 WHERE zone_id = $8"
+    };
+}
+
+/// Adds entries (`$1`, `$2`) and their terms (`$3`), the first of them at `$4` and recorded at `$5`, and notes
+/// that the ledger of the zone `$8` stands at `$6` with the hash `$7`.
+pub(super) const INSERT: &str = insert!();
+
+/// The same with what else an exchange leaves: its authority record from `$9` on, if it has one, and what the
+/// policy was asked by the request `$23` at `$24`: `$25`, in JSON. Whenever a 64th of those is added, the old ones
+/// go, all past the newest `$26`.
+pub(super) const INSERT_EXCHANGE: &str = concat!(
+    insert!(),
+    ";
+    INSERT INTO authority_records (id, root_id, parent_id, zone_id, application_id, subject, jti, mandate_use,
+      scope, targets, issued_at, expires_at, agent_session_id, delegation_edge_id)
+    SELECT $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22 WHERE $9 IS NOT NULL;
+    INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
+    SELECT $8, $23, $24, value ->> 'resource', value -> 'verdict', value -> 'input' FROM json_each($25);
+    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($25) AND zone_id = $8 AND id <= (
+      SELECT id FROM policy_inputs WHERE zone_id = $8 ORDER BY id DESC LIMIT 1 OFFSET $26)"
+);
 
 impl Rows {
+    /// None yet; the first of them is going to stand at `first`.
+    pub(super) fn at(first: i64) -> Self {
+        Self {
+            first,
+            ..Self::default()
+        }
+    }
+
+    /// `sql`, which begins as [`INSERT`], with these rows. All in one: each time that the database's thread is
+    /// called costs as much as a statement.
+    pub(super) fn bind<'a>(
+        self,
+        sql: &'static str,
+        zone: &'a ZoneId,
+        ledger: &'a LedgerHead,
+    ) -> Query<'a, Sqlite, SqliteArguments> {
+        sqlx::query(sql)
+            .bind(self.entries)
+            .bind(self.contents)
+            .bind(self.terms)
+            .bind(self.first)
+            .bind(signed(ledger.recorded_at.0))
+            .bind(signed(ledger.seq))
+            .bind(ledger.hash.0.as_slice())
+            .bind(zone.as_str())
+    }
+
     /// One more entry.
     pub(super) fn entry(&mut self, id: &[u8; 16], hash: &[u8; 32], mac: &[u8; 32], content: &str) {
         self.entries.extend_from_slice(id);
