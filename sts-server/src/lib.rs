@@ -22,6 +22,7 @@ mod ledger;
 mod limits;
 mod metrics;
 mod name;
+mod pace;
 mod policies;
 mod policy_diff;
 mod policy_sets;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use authority::{
@@ -18,7 +18,9 @@ use crate::{
     entropy,
     error::{Code, Error, Result},
     ledger::Changed,
-    name, policies,
+    name,
+    pace::Pace,
+    policies,
     store::{ManifestEntry, PolicySet, PolicySetVersion, StoreError, Zone},
     sts::Sts,
 };
@@ -46,8 +48,8 @@ pub(crate) struct Loaded {
     pub(crate) version_id: PolicySetVersionId,
     pub(crate) manifest_sha256: String,
     pub(crate) policy: Policy,
-    /// Whether it was ever seen to take long.
-    pub(crate) is_slow: AtomicBool,
+    /// How fast it answers: it may take as long as its bound.
+    pub(crate) pace: Pace,
 }
 
 /// A version with what the compiler remarked on it.
@@ -89,7 +91,7 @@ impl Programs {
             version_id: version.id.clone(),
             manifest_sha256: version.manifest_sha256.clone(),
             policy: Policy::load(&version.program).map_err(Error::internal)?,
-            is_slow: AtomicBool::new(false),
+            pace: Pace::default(),
         });
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_LOADED {

@@ -1,7 +1,7 @@
 //! What is granted: each resource by itself, so that one that is denied does not cost the others.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,6 @@ use authority::{
     resource::Resource,
 };
 use serde_json::json;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::{Trail, client::Party, request::Request, standing::Standing};
 use crate::{
@@ -30,8 +29,6 @@ use crate::{
 
 /// Largest input document that is kept, in bytes: larger than any with a mandate of the largest size.
 const MAX_INPUT_BYTES: usize = 32 * 1024;
-/// From here on a policy is slow.
-const SLOW: Duration = Duration::from_millis(2);
 
 /// What a zone decides by.
 struct InForce {
@@ -266,22 +263,10 @@ impl Sts {
     }
 }
 
-/// Asks a policy. One that was ever slow no longer keeps the requests waiting that this thread would otherwise
-/// serve, since it may take as long as its bound. To let another thread take over costs more than most
-/// policies take, so that one that was not is asked right here.
 fn ask(policy: &Loaded, input: &PolicyInput) -> Result<PolicyResult, EvalError> {
-    let evaluate = || policy.policy.evaluator().evaluate(input);
-    let on_many_threads = Handle::try_current()
-        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if on_many_threads && policy.is_slow.load(Ordering::Relaxed) {
-        return tokio::task::block_in_place(evaluate);
-    }
-    let started = Instant::now();
-    let result = evaluate();
-    if started.elapsed() >= SLOW {
-        policy.is_slow.store(true, Ordering::Relaxed);
-    }
-    result
+    policy
+        .pace
+        .run(|| policy.policy.evaluator().evaluate(input))
 }
 
 /// Keeps what the policy was asked, for trying other policies on it.
