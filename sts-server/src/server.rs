@@ -242,6 +242,7 @@ async fn start(
         session_limits: config.session_limits,
         sweeper: Default::default(),
         programs: Default::default(),
+        recorder: Default::default(),
         shadows: Default::default(),
         news: Default::default(),
         revocation_news: Default::default(),

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::{
     credentials::Credentials,
     error::Result,
+    exchange::Recorder,
     keys::Keyring,
     ledger::{Checkpoints, LedgerSettings, Unrecorded},
     limits::Limit,
@@ -36,6 +37,7 @@ pub(crate) struct Sts {
     pub(crate) credentials: Credentials,
     pub(crate) auth_failures: Limit<(ZoneId, Option<ApplicationId>)>,
     pub(crate) mints: Limit<(ApplicationId, ResourceId)>,
+    pub(crate) recorder: Recorder,
     pub(crate) session_limits: SessionLimits,
     pub(crate) sweeper: Sweeper,
     pub(crate) programs: Programs,

@@ -228,12 +228,13 @@ impl Sts {
             let session = change.session(&zone.id, id.as_str(), now).await?;
             sessions.extend(session.ok_or_else(endpoint_not_found)?.path);
         }
-        let sessions: Vec<String> = sessions.into_iter().collect();
-        if !change.all_active(&sessions, now).await? {
+        let sessions = sessions.iter().map(String::as_str).collect();
+        if change.active_among(&sessions, now).await?.len() != sessions.len() {
             return Err(endpoint_not_found());
         }
         let above = row.path.split_last().map_or(&[][..], |(_, above)| above);
-        if !change.all_in_force(above, now).await? {
+        let above = above.iter().map(String::as_str).collect();
+        if change.in_force_among(&above, now).await?.len() != above.len() {
             return Err(parent_not_active());
         }
         if !change.still_stands(zone, issuer).await? {

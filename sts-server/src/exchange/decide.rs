@@ -273,7 +273,7 @@ fn ask(policy: &Loaded, input: &PolicyInput) -> Result<PolicyResult, EvalError> 
 fn record(trail: &mut Trail, identifier: &str, verdict: Verdict, input: &PolicyInput) {
     let document = input.to_json().unwrap_or_default();
     if document.to_string().len() <= MAX_INPUT_BYTES {
-        trail.inputs.push(PolicyInputRow {
+        Arc::make_mut(&mut trail.inputs).push(PolicyInputRow {
             resource: identifier.to_owned(),
             verdict,
             input: document,

@@ -120,7 +120,6 @@ impl Sts {
             id: claims.sid.clone(),
             root_id: claims.root_sid.clone(),
             parent_id: presented.map(|claims| claims.sid.to_string()),
-            zone_id: claims.zone_id.clone(),
             application_id: claims.client_id.clone(),
             subject: claims.sub.clone(),
             jti: claims.jti.clone(),

@@ -5,18 +5,26 @@ mod client;
 mod decide;
 mod mint;
 mod origin;
+mod record;
 mod request;
 mod standing;
 
-use std::time::Instant;
+use std::{slice, sync::Arc, time::Instant};
 
 use authority::audit::{Actor, Decision, Event, EventType, MandateFacts};
 use serde::Serialize;
 use serde_json::json;
 
-use self::{client::Party, mint::Minted, request::Request, standing::denied};
+use self::{
+    client::Party,
+    mint::Minted,
+    record::{Exchange, Grounds},
+    request::Request,
+    standing::Standing,
+};
 pub(crate) use self::{
     client::{invalid_client, too_many_failures},
+    record::Recorder,
     request::{AboutToken, GRANT_TYPE},
 };
 use crate::{
@@ -25,7 +33,7 @@ use crate::{
     error::{Code, Error, Result},
     ledger::new_event,
     provenance::{Provenance, proven},
-    store::{AuthorityRecord, Change, LedgerHead, PolicyInputRow, RevocationRow, Zone},
+    store::{AuthorityRecord, LedgerHead, PolicyInputRow, Zone},
     sts::Sts,
     telemetry,
 };
@@ -42,13 +50,14 @@ pub(crate) struct Response {
 }
 
 /// What is known of an exchange so far; it ends as an audit event.
+#[derive(Clone)]
 struct Trail {
     started: Instant,
     event: Event,
     /// The resources that were asked for.
     asked: Vec<String>,
     /// What the policy was asked, for trying other policies on it.
-    inputs: Vec<PolicyInputRow>,
+    inputs: Arc<Vec<PolicyInputRow>>,
     /// Set where a flood of refusals must not become a flood of events.
     unrecorded: bool,
 }
@@ -63,7 +72,7 @@ impl Trail {
             started,
             event,
             asked: Vec::new(),
-            inputs: Vec::new(),
+            inputs: Arc::default(),
             unrecorded: false,
         }
     }
@@ -77,29 +86,18 @@ impl Trail {
         self.asked.clone_from(&request.resources);
     }
 
-    /// Writes it down as a part of `change`, with the `record` of what was minted.
-    async fn end(
-        &self,
-        change: &mut Change,
-        record: Option<&AuthorityRecord>,
-    ) -> Result<LedgerHead> {
-        let mut event = self.event.clone();
+    /// What is to be written down, with what was minted.
+    fn end(self, mint: Option<(AuthorityRecord, Grounds)>) -> Exchange {
+        let mut event = self.event;
         event.latency_us = u64::try_from(self.started.elapsed().as_micros()).ok();
         event.occurred_at = clock::occurred_now();
         telemetry::describe(&event);
-        Ok(change.append_exchange(&event, record, &self.inputs).await?)
+        Exchange {
+            event,
+            mint,
+            inputs: self.inputs,
+        }
     }
-}
-
-/// A mint that rests on what is revoked.
-fn revoked(row: &RevocationRow) -> Error {
-    denied(
-        "token_revoked",
-        &format!(
-            "what the mandate would rest on is revoked: {} {}",
-            row.anchor_type, row.anchor_id
-        ),
-    )
 }
 
 impl Sts {
@@ -144,7 +142,7 @@ impl Sts {
         trail.asks(&request);
         let outcome = match self.grant(&zone, &request, &mut trail).await {
             Ok((party, minted)) => {
-                let recording = self.record_mint(&zone, &party, minted, &mut trail);
+                let recording = self.record_mint(&zone, party, minted, &trail);
                 self.telemetry.within("record", recording).await
             }
             Err(error) => Err(error),
@@ -189,9 +187,9 @@ impl Sts {
     async fn record_mint(
         &self,
         zone: &Zone,
-        party: &Party,
+        party: Party,
         minted: Minted,
-        trail: &mut Trail,
+        trail: &Trail,
     ) -> Result<Response> {
         let Minted {
             record,
@@ -199,45 +197,8 @@ impl Sts {
             claims,
             kid,
         } = minted;
-        let mut change = self.store.begin().await?;
-        if !change.still_stands(zone, &party.application).await? {
-            return Err(Error::new(
-                Code::OVERLOADED,
-                "the application or the zone's policy changed during this exchange; try again",
-            )
-            .retry_after(std::time::Duration::from_secs(1)));
-        }
-        if let Some(subject) = &party.subject
-            && let Some(row) = change
-                .revocation_of(&zone.id, subject.claims(), subject.key_id())
-                .await?
-        {
-            return Err(revoked(&row));
-        }
-        if let Some(row) = change.revocation_of(&zone.id, &claims, &kid).await? {
-            if row.issued_until.is_some() {
-                // Cut off within this very second: what is issued in the next one is not.
-                return Err(Error::new(
-                    Code::OVERLOADED,
-                    "mandates issued up to now were revoked; try again",
-                )
-                .retry_after(std::time::Duration::from_secs(1)));
-            }
-            return Err(revoked(&row));
-        }
-        if let Some(standing) = &party.standing {
-            if !standing.still_stands(&mut change).await? {
-                return Err(denied(
-                    "authority_withdrawn",
-                    "the session or the delegation was suspended, ended or revoked during this exchange",
-                ));
-            }
-            if let (Some(issuer), Some(edge)) = (&party.issuer, standing.edge()) {
-                self.insert_checked(&mut change, zone, issuer, edge).await?;
-                change.record(&zone.id, made(edge)).await?;
-            }
-        }
-        let event = &mut trail.event;
+        let mut allowed = trail.clone();
+        let event = &mut allowed.event;
         event.decision = Decision::Allow;
         event.mandate = MandateFacts::from(&claims);
         let metadata = json!({
@@ -247,11 +208,43 @@ impl Sts {
             "presented_sid": record.parent_id,
         });
         event.metadata_json = metadata.as_object().cloned();
-        let ledger = trail.end(&mut change, Some(&record)).await?;
-        change.commit().await?;
+        let (client, sid) = (record.application_id.clone(), record.id.clone());
+        let passes_on = party.issuer.is_some();
+        let grounds = Grounds {
+            zone: zone.clone(),
+            party,
+            claims,
+            kid,
+        };
+        let exchange = allowed.end(Some((record, grounds)));
+        let ledger = if passes_on {
+            self.record_with_delegation(exchange).await?
+        } else {
+            self.recorder.record(&self.store, exchange).await?
+        };
         self.recorded(&ledger, 1);
-        tracing::info!(zone = %zone.id, client = %record.application_id, sid = %record.id, "mandate minted");
+        tracing::info!(zone = %zone.id, %client, %sid, "mandate minted");
         Ok(response)
+    }
+
+    /// Writes down a mint together with the delegation under which it is the first.
+    async fn record_with_delegation(&self, exchange: Exchange) -> Result<LedgerHead> {
+        let mut change = self.store.begin().await?;
+        let gone = change.gone(slice::from_ref(&exchange)).await?;
+        if let Some(error) = gone.into_iter().flatten().next() {
+            return Err(error);
+        }
+        if let Some((_, Grounds { zone, party, .. })) = &exchange.mint
+            && let Some(issuer) = &party.issuer
+            && let Some(edge) = party.standing.as_ref().and_then(Standing::edge)
+        {
+            self.insert_checked(&mut change, zone, issuer, edge).await?;
+            change.record(&zone.id, made(edge)).await?;
+        }
+        let heads = change.append_all(&[&exchange]).await?;
+        change.commit().await?;
+        let head = heads.into_iter().next();
+        head.ok_or_else(|| Error::internal("a mint was not written down"))
     }
 
     async fn record_denial(&self, error: &Error, mut trail: Trail) -> Result<()> {
@@ -280,9 +273,7 @@ impl Sts {
             reason,
             "exchange denied"
         );
-        let mut change = self.store.begin().await?;
-        let ledger = trail.end(&mut change, None).await?;
-        change.commit().await?;
+        let ledger = self.recorder.record(&self.store, trail.end(None)).await?;
         self.recorded(&ledger, 1);
         Ok(())
     }

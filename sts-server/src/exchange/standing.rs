@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     clock::Moment,
     error::{Code, Error, Result},
-    store::{Change, DelegationRow, SessionRow, SessionState, Zone},
+    store::{DelegationRow, SessionRow, SessionState, Zone},
     sts::Sts,
 };
 
@@ -108,18 +108,17 @@ impl Standing {
         }
     }
 
-    /// Whether it all still stands within `change`, which is where a revocation would have to come
-    /// before or after.
-    pub(super) async fn still_stands(&self, change: &mut Change) -> Result<bool> {
-        let now = Moment::now();
-        let edges = match self.path.split_last() {
+    /// Every session that must be active.
+    pub(super) fn sessions(&self) -> &[String] {
+        &self.sessions
+    }
+
+    /// Every delegation that must be in force already.
+    pub(super) fn made_edges(&self) -> &[String] {
+        match self.path.split_last() {
             Some((_, above)) if self.makes_edge => above,
             _ => &self.path,
-        };
-        Ok(
-            change.all_active(&self.sessions, now).await?
-                && change.all_in_force(edges, now).await?,
-        )
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use authority::{
     audit::EventType,
-    ids::{KeyId, ZoneId},
+    ids::ZoneId,
     mandate::{Claims, LEEWAY_SECONDS, MAX_SESSION_TTL_SECONDS, Mandate},
-    revocation::{Anchor, AnchorKind, PUBLISHED_SECONDS, anchors},
+    revocation::{Anchor, AnchorKind, PUBLISHED_SECONDS},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -149,17 +149,6 @@ impl Change {
         };
         Ok(self.revoke(zone, &new, now).await?)
     }
-
-    /// What keeps a mandate with these claims, signed by `kid`, from being good.
-    pub(crate) async fn revocation_of(
-        &mut self,
-        zone: &ZoneId,
-        claims: &Claims,
-        kid: &KeyId,
-    ) -> Result<Option<RevocationRow>> {
-        let rows = self.revocations_of(zone, &anchors(claims, kid)).await?;
-        Ok(first_in_force(rows, claims))
-    }
 }
 
 /// The anchor of a session.
@@ -177,10 +166,19 @@ fn revocation(action: &'static str, id: &str, after: serde_json::Value) -> Chang
         .after(&after)
 }
 
-fn first_in_force(rows: Vec<RevocationRow>, claims: &Claims) -> Option<RevocationRow> {
+/// Which of `revoked` keeps a mandate with these `anchors` and claims from being good.
+pub(crate) fn first_in_force<'r>(
+    revoked: &'r [RevocationRow],
+    anchors: &[Anchor<'_>],
+    claims: &Claims,
+) -> Option<&'r RevocationRow> {
     let issued = i64::try_from(claims.iat.seconds()).unwrap_or(i64::MAX);
-    rows.into_iter()
-        .find(|row| row.issued_until.is_none_or(|until| issued <= until))
+    revoked.iter().find(|row| {
+        row.issued_until.is_none_or(|until| issued <= until)
+            && anchors
+                .iter()
+                .any(|anchor| anchor.kind.name() == row.anchor_type && anchor.id == row.anchor_id)
+    })
 }
 
 impl Sts {
@@ -197,8 +195,9 @@ impl Sts {
         zone: &ZoneId,
         mandate: &Mandate,
     ) -> Result<Option<RevocationRow>> {
-        let rows = self.store.revocations_of(zone, &mandate.anchors()).await?;
-        Ok(first_in_force(rows, mandate.claims()))
+        let anchors = mandate.anchors();
+        let rows = self.store.revocations_of(zone, &anchors).await?;
+        Ok(first_in_force(&rows, &anchors, mandate.claims()).cloned())
     }
 
     /// Which of these anchors are revoked, whenever a mandate was issued, and at which epoch that is so.

@@ -17,9 +17,6 @@ pub(crate) struct AuthorityRecord {
     pub(crate) root_id: AuthorityRecordId,
     /// The record of the mandate that was presented.
     pub(crate) parent_id: Option<String>,
-    /// Zone.
-    #[sqlx(try_from = "String")]
-    pub(crate) zone_id: ZoneId,
     /// To whom.
     #[sqlx(try_from = "String")]
     pub(crate) application_id: ApplicationId,

@@ -1,6 +1,6 @@
 //! Rows of delegations: edges from one session to another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use authority::{
     delegation::{Bounds, Step},
@@ -238,16 +238,23 @@ impl Change {
         Ok(live_to(session, now).fetch_all(&mut *self.0).await?)
     }
 
-    /// Whether all of these delegations are active at `now`.
-    pub(crate) async fn all_in_force(&mut self, ids: &[String], now: Moment) -> Result<bool> {
-        let sql = "SELECT count(*) FROM delegations WHERE id IN (SELECT value FROM json_each(?))
+    /// Those of these delegations that are active at `now`.
+    pub(crate) async fn in_force_among(
+        &mut self,
+        ids: &BTreeSet<&str>,
+        now: Moment,
+    ) -> Result<HashSet<String>> {
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let sql = "SELECT id FROM delegations WHERE id IN (SELECT value FROM json_each(?))
                    AND revoked_at IS NULL AND expires_at > ?";
-        let active: i64 = sqlx::query_scalar(sql)
+        let active = sqlx::query_scalar(sql)
             .bind(sqlx::types::Json(ids))
             .bind(now)
-            .fetch_one(&mut *self.0)
+            .fetch_all(&mut *self.0)
             .await?;
-        Ok(usize::try_from(active).is_ok_and(|active| active == ids.len()))
+        Ok(active.into_iter().collect())
     }
 
     /// Whether authority flows from one session to the other by delegations that are active at `now`.

@@ -19,7 +19,7 @@ mod revocations;
 mod sessions;
 mod shadows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 mod zones;
 
@@ -45,7 +45,7 @@ pub(crate) use self::{
     delegations::{DelegationRow, End},
     gateways::Gateway,
     keys::KeyRow,
-    ledger::{AuditFilter, CheckpointRow, Cursor, Entry, LedgerHead},
+    ledger::{AuditFilter, CheckpointRow, Cursor, Entry, ExchangeRows, LedgerHead},
     policies::{Policy, PolicyVersion},
     policy_inputs::{KEPT_INPUTS, PolicyInputRow, RecordedInput},
     policy_sets::{ManifestEntry, PolicySet, PolicySetVersion},
@@ -125,7 +125,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-type Result<T> = std::result::Result<T, StoreError>;
+pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
 /// Which part of a list is asked for.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! Rows of governed sessions. A state is derived from times, here in SQL and in [`SessionRow::state`].
 
+use std::collections::{BTreeSet, HashSet};
+
 use authority::ids::{AgentSessionId, ApplicationId, ZoneId};
 use serde_json::{Map, Value};
 use sqlx::{FromRow, QueryBuilder, Sqlite};
@@ -309,19 +311,26 @@ impl Change {
             .await?)
     }
 
-    /// Whether all of these sessions are active at `now`, given all ancestors of each are among them.
-    pub(crate) async fn all_active(&mut self, ids: &[String], now: Moment) -> Result<bool> {
-        let sql = "SELECT count(*) FROM sessions WHERE id IN (SELECT value FROM json_each(?))
+    /// Those of these sessions that are active at `now`, given all ancestors of each are among them.
+    pub(crate) async fn active_among(
+        &mut self,
+        ids: &BTreeSet<&str>,
+        now: Moment,
+    ) -> Result<HashSet<String>> {
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let sql = "SELECT id FROM sessions WHERE id IN (SELECT value FROM json_each(?))
                    AND ended_at IS NULL AND suspended_at IS NULL
                    AND (expires_at IS NULL OR expires_at > ?)
                    AND (heartbeat_deadline_at IS NULL OR heartbeat_deadline_at > ?)";
-        let active: i64 = sqlx::query_scalar(sql)
+        let active = sqlx::query_scalar(sql)
             .bind(sqlx::types::Json(ids))
             .bind(now)
             .bind(now)
-            .fetch_one(&mut *self.0)
+            .fetch_all(&mut *self.0)
             .await?;
-        Ok(usize::try_from(active).is_ok_and(|active| active == ids.len()))
+        Ok(active.into_iter().collect())
     }
 
     /// What the limits on sessions look at.

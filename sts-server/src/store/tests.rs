@@ -202,7 +202,7 @@ async fn what_has_expired_is_forgotten_and_who_missed_a_withdrawal_gets_everythi
     assert_eq!(published(now).await, (names(&["held"]), 5, 4));
 }
 
-fn told(zone: &Zone, number: u32) -> Event {
+pub(crate) fn told(zone: &Zone, number: u32) -> Event {
     let mut event = crate::ledger::new_event(
         &zone.id,
         EventType::GatewayRequest,
@@ -212,7 +212,7 @@ fn told(zone: &Zone, number: u32) -> Event {
     event
 }
 
-async fn with_zone(dir: &Path) -> (Store, Zone) {
+pub(crate) async fn with_zone(dir: &Path) -> (Store, Zone) {
     let store = Store::open_file(&dir.join("test.db"), chain_key(dir))
         .await
         .unwrap();
@@ -224,7 +224,7 @@ async fn with_zone(dir: &Path) -> (Store, Zone) {
 }
 
 /// Whether the ledger of `zone` is one chain; how long it is.
-async fn chain(store: &Store, zone: &Zone) -> u64 {
+pub(crate) async fn chain(store: &Store, zone: &Zone) -> u64 {
     let ledger = store.ledger(&zone.id).await.unwrap();
     let entries = store.entries_after(&ledger, 0, 100_000).await.unwrap();
     let mut hash = authority::audit::GENESIS;

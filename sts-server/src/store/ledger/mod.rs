@@ -51,6 +51,9 @@ pub(crate) struct Entry {
     pub(crate) event: String,
 }
 
+/// What is kept of an exchange: its event, the record of its mint, and what the policy was asked.
+pub(crate) type ExchangeRows<'a> = (&'a Event, Option<&'a AuthorityRecord>, &'a [PolicyInputRow]);
+
 /// A checkpoint as it stands in the ledger.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CheckpointRow {
@@ -305,41 +308,34 @@ impl Change {
         self.append_written(zone, &written).await
     }
 
-    /// Adds the event of an exchange, together with what else is kept of it: the `record` of its mint, and the
-    /// `inputs` of its decisions.
+    /// Adds the events of exchanges to the end of a zone's ledger, together with what else is kept of them.
     ///
     /// # Errors
     /// As [`Change::append`].
-    pub(crate) async fn append_exchange(
+    pub(crate) async fn append_exchanges(
         &mut self,
-        event: &Event,
-        record: Option<&AuthorityRecord>,
-        inputs: &[PolicyInputRow],
+        zone: &ZoneId,
+        exchanges: &[ExchangeRows<'_>],
     ) -> Result<LedgerHead> {
-        let zone = &event.zone_id;
-        let content = event.canonical().map_err(|_| damaged("an event"))?;
-        let (ledger, rows) = self.link(zone, &[(event, &content)]).await?;
-        let text = |of: fn(&AuthorityRecord) -> &str| record.map(of);
-        let may =
-            |of: fn(&AuthorityRecord) -> &Option<String>| record.and_then(|row| of(row).as_deref());
-        rows.bind(packed::INSERT_EXCHANGE, zone, &ledger)
-            .bind(text(|row| row.id.as_str()))
-            .bind(text(|row| row.root_id.as_str()))
-            .bind(may(|row| &row.parent_id))
-            .bind(text(|row| row.zone_id.as_str()))
-            .bind(text(|row| row.application_id.as_str()))
-            .bind(text(|row| &row.subject))
-            .bind(text(|row| &row.jti))
-            .bind(text(|row| &row.mandate_use))
-            .bind(text(|row| &row.scope))
-            .bind(record.map(|row| sqlx::types::Json(&row.targets)))
-            .bind(record.map(|row| row.issued_at))
-            .bind(record.map(|row| row.expires_at))
-            .bind(may(|row| &row.agent_session_id))
-            .bind(may(|row| &row.delegation_edge_id))
-            .bind(&event.request_id)
-            .bind(clock::Moment::now())
+        let contents: Vec<String> = exchanges
+            .iter()
+            .map(|(event, ..)| event.canonical().map_err(|_| damaged("an event")))
+            .collect::<Result<_>>()?;
+        let events = exchanges.iter().zip(&contents);
+        let events: Vec<_> = events
+            .map(|((event, ..), content)| (*event, content.as_str()))
+            .collect();
+        let records = exchanges.iter().filter_map(|(_, record, _)| *record);
+        let records: Vec<_> = records.map(packed::record).collect();
+        let inputs: Vec<_> = exchanges
+            .iter()
+            .flat_map(|(event, _, inputs)| inputs.iter().map(|input| (&event.request_id, input)))
+            .collect();
+        let (ledger, rows) = self.link(zone, &events).await?;
+        rows.bind(packed::INSERT_EXCHANGES, zone, &ledger)
+            .bind(sqlx::types::Json(records))
             .bind(sqlx::types::Json(inputs))
+            .bind(clock::Moment::now())
             .bind(i64::from(KEPT_INPUTS))
             .execute(&mut *self.0)
             .await?;

@@ -4,9 +4,10 @@
 //! Parameters are `$1` and not `?1`: with those, each statement that leaves one out shifts what the next is bound to.
 
 use authority::ids::ZoneId;
+use serde::Serialize;
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
-use super::{LedgerHead, signed};
+use super::{AuthorityRecord, LedgerHead, signed};
 
 /// Rows that [`INSERT`] takes.
 #[derive(Debug, Default)]
@@ -45,20 +46,42 @@ macro_rules! insert {
 /// that the ledger of the zone `$8` stands at `$6` with the hash `$7`.
 pub(super) const INSERT: &str = insert!();
 
-/// The same with what else an exchange leaves: its authority record from `$9` on, if it has one, and what the
-/// policy was asked by the request `$23` at `$24`: `$25`, in JSON. Whenever a 64th of those is added, the old ones
-/// go, all past the newest `$26`.
-pub(super) const INSERT_EXCHANGE: &str = concat!(
+/// The same with what else exchanges leave: their authority records `$9`, each as [`record`] has it, and what the
+/// policy was asked `$10`, each with its request, at `$11`. Whenever a 64th of those is added, the old ones go, all
+/// past the newest `$12`.
+pub(super) const INSERT_EXCHANGES: &str = concat!(
     insert!(),
     ";
     INSERT INTO authority_records (id, root_id, parent_id, zone_id, application_id, subject, jti, mandate_use,
       scope, targets, issued_at, expires_at, agent_session_id, delegation_edge_id)
-    SELECT $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22 WHERE $9 IS NOT NULL;
+    SELECT value ->> 0, value ->> 1, value ->> 2, $8, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+      value ->> 7, value -> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
+    FROM json_each($9);
     INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
-    SELECT $8, $23, $24, value ->> 'resource', value -> 'verdict', value -> 'input' FROM json_each($25);
-    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($25) AND zone_id = $8 AND id <= (
-      SELECT id FROM policy_inputs WHERE zone_id = $8 ORDER BY id DESC LIMIT 1 OFFSET $26)"
+    SELECT $8, value ->> 0, $11, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
+    FROM json_each($10);
+    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($10) AND zone_id = $8 AND id <= (
+      SELECT id FROM policy_inputs WHERE zone_id = $8 ORDER BY id DESC LIMIT 1 OFFSET $12)"
 );
+
+/// An authority record without its zone.
+pub(super) fn record(row: &AuthorityRecord) -> impl Serialize {
+    (
+        row.id.as_str(),
+        row.root_id.as_str(),
+        &row.parent_id,
+        row.application_id.as_str(),
+        &row.subject,
+        &row.jti,
+        &row.mandate_use,
+        &row.scope,
+        &row.targets,
+        row.issued_at.millis(),
+        row.expires_at.millis(),
+        &row.agent_session_id,
+        &row.delegation_edge_id,
+    )
+}
 
 impl Rows {
     /// None yet; the first of them is going to stand at `first`.
