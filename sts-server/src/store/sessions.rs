@@ -238,6 +238,9 @@ impl Store {
         ids: &[&str],
         now: Moment,
     ) -> Result<Vec<SessionRow>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut query = select(now);
         query
             .push("s.id IN (SELECT value FROM json_each(")
