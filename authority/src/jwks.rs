@@ -17,7 +17,7 @@ use crate::{
 pub const MAX_KEYS: usize = 64;
 
 /// Most keys that are made ready for many verifications: more than a zone has while it rotates them, and so
-/// few that their tables stay below 800 KiB.
+/// few that their tables stay below 3 MiB.
 pub const MAX_PREPARED_KEYS: usize = 8;
 
 /// One public key with exactly the members that Caracal publishes.

@@ -140,7 +140,7 @@ impl VerifyingKey {
     }
 
     /// The same key, made ready for many verifications: each takes a small part of the time afterwards. By
-    /// tables, which take some milliseconds and 97 KiB, unless the host is [to verify](host::settle).
+    /// tables, which take some milliseconds and 288 KiB, unless the host is [to verify](host::settle).
     #[must_use]
     pub fn prepared(self) -> Self {
         match host::chosen() {

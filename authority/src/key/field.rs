@@ -1,16 +1,18 @@
 //! The field of P-256 for verification: integers modulo
 //! `p = 2^256 - 2^224 + 2^192 + 2^96 - 1` (SEC 2 section 2.4.2), in Montgomery form.
 //!
-//! WebAssembly multiplies 64 by 64 bits to 64, so an element is nine signed limbs of 29 bits: sums of
-//! products of limbs fit an `i64` with room for adding before reducing. `-1/p` is 1 modulo `2^96`, so a step
-//! of the Montgomery reduction (P. L. Montgomery, "Modular Multiplication Without Trial Division", 1985)
-//! takes shifts and no multiplication. Nothing here takes constant time: verification knows no secret.
+//! WebAssembly multiplies 64 by 64 bits to 64, so an element is nine limbs of 29 bits, with whose products an
+//! `i64` has room for adding before reducing. `-1/p` is 1 modulo `2^96`, so a step of the Montgomery reduction
+//! (P. L. Montgomery, "Modular Multiplication Without Trial Division", 1985) takes shifts and no
+//! multiplication. Nothing here takes constant time: verification knows no secret.
 //!
-//! Bounds. A *tight* element has limbs of at most `2^28` in absolute value; what a multiplication gives is
-//! tight. The limbs of a sum or difference are at most the sum of the limbs' bounds. A column of a product
-//! has nine terms and the reduction adds less than `2^54` to it, so nine times the product of the operands'
-//! bounds must stay below `2^63 - 2^54`: sums of two tight elements by sums of four do. Values stay below
-//! `16p` in absolute value; a product `ab` gives at most `|ab| / 32p + p`.
+//! Bounds. A *tight* element has limbs between 0 and `2^29 - 1` but for the highest, which has the sign and,
+//! with values below `16p` in absolute value, is at most `2^28` in absolute value. What a multiplication gives
+//! is tight. The limbs of a sum or difference are at most the sum of the limbs' bounds. A column of a product
+//! has at most nine terms and the reduction, its carry and what is subtracted along with it add less than
+//! `2^54`, so nine times the product of the operands' bounds must stay below `2^63 - 2^54`: `2^59.8`. One by
+//! one tight elements have `2^58`; so sums of two by tight ones are fine, and so are tight ones by tight ones
+//! or a difference, plus the same again. Products `ab` come out between `-|ab| / 32p` and `|ab| / 32p + p`.
 
 #![allow(
     clippy::indexing_slicing,
@@ -21,8 +23,6 @@
 const LIMBS: usize = 9;
 const BITS: u32 = 29;
 const MASK: i64 = (1 << BITS) - 1;
-/// Half of what a limb counts to: limbs lie around zero.
-const HALF: i64 = 1 << (BITS - 1);
 
 /// `p`, its limbs between 0 and `2^29`.
 const P: [i64; LIMBS] = limbs(&[
@@ -57,36 +57,36 @@ impl Fe {
     pub(super) fn one() -> Self {
         let mut one = Self::ZERO;
         one.0[0] = 1;
-        one.times(R_SQUARED)
+        one.times(&R_SQUARED)
     }
 
     /// Of 32 big-endian bytes; what they count to may be above `p`. Tight.
     pub(super) fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self::of_limbs(limbs(bytes)).times(R_SQUARED)
+        Self::of_limbs(limbs(bytes)).times(&R_SQUARED)
     }
 
     /// The sum; its limbs' bounds are the sum of both.
-    pub(super) fn plus(self, other: Self) -> Self {
+    pub(super) fn plus(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|place| self.0[place] + other.0[place]))
     }
 
     /// The difference; its limbs' bounds are the sum of both.
-    pub(super) fn minus(self, other: Self) -> Self {
+    pub(super) fn minus(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|place| self.0[place] - other.0[place]))
     }
 
     /// Its negative.
-    pub(super) fn negated(self) -> Self {
+    pub(super) fn negated(&self) -> Self {
         Self(self.0.map(|limb| -limb))
     }
 
     /// The same value with tight limbs.
-    pub(super) fn tight(self) -> Self {
+    pub(super) fn tight(&self) -> Self {
         let mut carry = 0;
         let mut limbs = self.0.map(|limb| {
             let sum = i64::from(limb) + carry;
-            carry = (sum + HALF) >> BITS;
-            (sum - (carry << BITS)) as i32
+            carry = sum >> BITS;
+            (sum & MASK) as i32
         });
         // The highest limb is small, because the value is, and keeps what it would carry.
         limbs[LIMBS - 1] += (carry << BITS) as i32;
@@ -94,42 +94,52 @@ impl Fe {
     }
 
     /// The product. Tight.
-    pub(super) fn times(self, other: Self) -> Self {
-        reduced(|column| product(&self, &other, column))
+    pub(super) fn times(&self, other: &Self) -> Self {
+        reduced(|column| product(self, other, column))
     }
 
-    /// `self * other + third * fourth` for little more than one product. Tight.
-    pub(super) fn times_plus(self, other: Self, third: Self, fourth: Self) -> Self {
-        reduced(|column| product(&self, &other, column) + product(&third, &fourth, column))
+    /// `self * other - less`. Tight.
+    pub(super) fn times_minus(&self, other: &Self, less: &Self) -> Self {
+        reduced(|column| product(self, other, column) - limb_above(less, column))
+    }
+
+    /// `self * other - third * fourth` for little more than one product. Tight.
+    pub(super) fn times_minus_product(&self, other: &Self, third: &Self, fourth: &Self) -> Self {
+        reduced(|column| product(self, other, column) - product(third, fourth, column))
     }
 
     /// The square. Tight.
-    pub(super) fn squared(self) -> Self {
-        self.times(self)
+    pub(super) fn squared(&self) -> Self {
+        reduced(|column| square(self, column))
+    }
+
+    /// The square less `first` and twice `second`. Tight.
+    pub(super) fn squared_minus(&self, first: &Self, second: &Self) -> Self {
+        reduced(|column| {
+            square(self, column) - limb_above(first, column) - 2 * limb_above(second, column)
+        })
     }
 
     /// What it counts to, between 0 and `p - 1`, in limbs between 0 and `2^29`.
-    fn canonical(self) -> [i64; LIMBS] {
+    fn canonical(&self) -> [i32; LIMBS] {
         let mut one = Self::ZERO;
         one.0[0] = 1;
         // Out of Montgomery form: between 0 and `p`, both included.
-        let mut value = self.times(one).0.map(i64::from);
-        let mut carry = 0;
-        for limb in &mut value {
-            *limb += carry;
-            carry = *limb >> BITS;
-            *limb &= MASK;
+        let value = self.times(&one);
+        if value.0 == Self::of_limbs(P).0 {
+            [0; LIMBS]
+        } else {
+            value.0
         }
-        if value == P { [0; LIMBS] } else { value }
     }
 
     /// Whether it is zero.
-    pub(super) fn is_zero(self) -> bool {
+    pub(super) fn is_zero(&self) -> bool {
         self.canonical() == [0; LIMBS]
     }
 
     /// Its inverse, by Fermat's little theorem; zero has none and stays zero.
-    pub(super) fn inverse(self) -> Self {
+    pub(super) fn inverse(&self) -> Self {
         // `p - 2` from its highest bit on.
         let mut power = Self::one();
         for bit in (0..256).rev() {
@@ -155,6 +165,31 @@ fn product(first: &Fe, second: &Fe, column: usize) -> i64 {
     sum
 }
 
+/// Column `column` of a square: what is there twice is multiplied once.
+#[inline(always)]
+fn square(base: &Fe, column: usize) -> i64 {
+    let mut sum = 0;
+    let mut place = column.saturating_sub(LIMBS - 1);
+    while place < LIMBS && 2 * place < column {
+        sum += i64::from(base.0[place]) * i64::from(base.0[column - place]);
+        place += 1;
+    }
+    sum *= 2;
+    if column.is_multiple_of(2) && column / 2 < LIMBS {
+        sum += i64::from(base.0[column / 2]) * i64::from(base.0[column / 2]);
+    }
+    sum
+}
+
+/// The limb that a reduction leaves of column `column`.
+#[inline(always)]
+fn limb_above(value: &Fe, column: usize) -> i64 {
+    match column.checked_sub(LIMBS) {
+        Some(place) => i64::from(value.0[place]),
+        None => 0,
+    }
+}
+
 /// The Montgomery reduction of what has these columns. Each of the lower nine is cleared by as many times
 /// `p = -1 + 2^96 + 2^192 - 2^224 + 2^256` as its lowest 29 bits say; the upper nine are the result.
 #[inline(always)]
@@ -167,20 +202,20 @@ fn reduced(columns: impl Fn(usize) -> i64) -> Fe {
         ($($column:literal)*) => {$(
             let sum = carry + columns($column) + multiples(&times, $column);
             times[$column] = sum & MASK;
-            carry = (sum - times[$column]) >> BITS;
+            carry = sum >> BITS;
         )*};
     }
     macro_rules! upper {
         ($($limb:literal)*) => {$(
             let sum = carry + columns(LIMBS + $limb) + multiples(&times, LIMBS + $limb);
-            carry = (sum + HALF) >> BITS;
-            limbs[$limb] = (sum - (carry << BITS)) as i32;
+            carry = sum >> BITS;
+            limbs[$limb] = (sum & MASK) as i32;
         )*};
     }
     lower!(0 1 2 3 4 5 6 7 8);
     upper!(0 1 2 3 4 5 6 7);
     // The highest limb is small, because the value is.
-    limbs[LIMBS - 1] = carry as i32;
+    limbs[LIMBS - 1] = (carry + columns(2 * LIMBS - 1)) as i32;
     Fe(limbs)
 }
 
@@ -229,11 +264,21 @@ mod tests {
         fn of(value: Fe) -> Self {
             let limbs = value.canonical();
             let bit = |place: usize| (limbs[place / 29] >> (place % 29)) & 1;
-            assert!(limbs[8] < 1 << 24, "{limbs:?}");
+            assert!(
+                limbs.iter().all(|limb| *limb >= 0) && limbs[8] < 1 << 24,
+                "{limbs:?}"
+            );
             Self(std::array::from_fn(|byte| {
                 let bits = (0..8).map(|place| (bit((31 - byte) * 8 + place) as u8) << place);
                 bits.sum()
             }))
+        }
+
+        fn negated(self) -> Self {
+            // `p - 1` times.
+            let mut below = MODULUS;
+            below[31] -= 1;
+            self.times(Self(below))
         }
 
         /// `self - p` if that is not negative, with what was carried out before.
@@ -302,9 +347,11 @@ mod tests {
         (Fe::from_bytes(&bytes), Plain(bytes).reduced(false))
     }
 
-    fn assert_tight(value: Fe) {
+    fn assert_tight(value: &Fe) {
+        let (highest, lower) = value.0.split_last().unwrap();
         assert!(
-            value.0.iter().all(|limb| limb.unsigned_abs() <= 1 << 28),
+            lower.iter().all(|limb| (0..1 << 29).contains(limb))
+                && highest.unsigned_abs() <= 1 << 28,
             "{value:?}"
         );
     }
@@ -316,19 +363,29 @@ mod tests {
             let [(a, plain_a), (b, plain_b), (c, plain_c), (d, plain_d)] =
                 std::array::from_fn(|_| both(dice.bytes()));
             assert_eq!(Plain::of(a), plain_a);
-            assert_eq!(Plain::of(a.plus(b)), plain_a.plus(plain_b));
-            assert_eq!(Plain::of(a.minus(b).plus(b)), plain_a);
-            assert_eq!(Plain::of(a.negated().plus(a)), Plain([0; 32]));
-            let product = a.times(b);
-            assert_tight(product);
-            assert_eq!(Plain::of(product), plain_a.times(plain_b));
-            assert_eq!(Plain::of(a.squared()), plain_a.times(plain_a));
-            let fused = a.times_plus(b, c, d);
-            assert_tight(fused);
-            assert_eq!(
-                Plain::of(fused),
-                plain_a.times(plain_b).plus(plain_c.times(plain_d))
-            );
+            assert_eq!(Plain::of(a.plus(&b)), plain_a.plus(plain_b));
+            assert_eq!(Plain::of(a.minus(&b).plus(&b)), plain_a);
+            assert_eq!(Plain::of(a.negated().plus(&a)), Plain([0; 32]));
+            let (product, square) = (plain_a.times(plain_b), plain_a.times(plain_a));
+            let [less_c, less_d] = [plain_c, plain_d].map(Plain::negated);
+            for (found, expected) in [
+                (a.times(&b), product),
+                (a.negated().times(&b), product.negated()),
+                (a.squared(), square),
+                (a.minus(&b).tight(), plain_a.plus(plain_b.negated())),
+                (a.times_minus(&b, &c), product.plus(less_c)),
+                (
+                    a.times_minus_product(&b, &c, &d),
+                    product.plus(plain_c.times(less_d)),
+                ),
+                (
+                    a.squared_minus(&c, &d),
+                    square.plus(less_c).plus(less_d).plus(less_d),
+                ),
+            ] {
+                assert_tight(&found);
+                assert_eq!(Plain::of(found), expected);
+            }
         }
     }
 
@@ -351,7 +408,7 @@ mod tests {
             assert_eq!(value.is_zero(), plain == Plain([0; 32]));
         }
         assert_eq!(Plain::of(Fe::one()), Plain(one));
-        assert!(Fe::from_bytes(&below).plus(Fe::one()).is_zero());
+        assert!(Fe::from_bytes(&below).plus(&Fe::one()).is_zero());
     }
 
     #[test]
@@ -361,7 +418,7 @@ mod tests {
             let (value, _) = both(dice.bytes());
             if !value.is_zero() {
                 assert_eq!(
-                    Plain::of(value.times(value.inverse())),
+                    Plain::of(value.times(&value.inverse())),
                     Plain::of(Fe::one())
                 );
             }
@@ -378,17 +435,22 @@ mod tests {
             limbs[LIMBS - 1] = high;
             Fe(limbs)
         };
-        let top = 1 << 27;
-        for (two, four) in [(1, 1), (1, -1), (-1, 1), (-1, -1)] {
-            let two = limbs(two << 29, two * top);
-            let four = limbs(four * ((1 << 30) - 1), four * top);
-            assert_tight(two.times(four));
-            assert_tight(four.times(two));
-            assert_tight(four.tight());
-            // As adding points has them: sums of two by sums of two, and one by one.
-            let one = limbs(1 << 28, top);
-            assert_tight(two.times_plus(two, one, one));
-            assert_tight(two.times_plus(two, one.negated(), one));
+        let (full, top) = ((1 << 29) - 1, 1 << 27);
+        for (one, other) in [(1, 1), (1, -1), (-1, 1), (-1, -1)] {
+            let (one, other) = (
+                limbs(one * full, one * top),
+                limbs(other * full, other * top / 2),
+            );
+            let two = other.plus(&other);
+            assert_tight(&two.tight());
+            assert_tight(&one.squared());
+            assert_tight(&one.times(&two));
+            assert_tight(&two.times(&one));
+            assert_tight(&one.times_minus(&other, &one));
+            assert_tight(&one.squared_minus(&other, &other));
+            for negative in [one, one.negated()] {
+                assert_tight(&one.times_minus_product(&other, &negative, &other));
+            }
         }
     }
 }

@@ -18,9 +18,9 @@ use p256::{
 use super::field::Fe;
 
 /// Bits of a window.
-const WINDOW: usize = 6;
-/// Windows of a scalar, with room for the carry of signed digits.
-const WINDOWS: usize = 256 / WINDOW + 1;
+const WINDOW: usize = 8;
+/// Windows of a scalar, which is below `2^255` once it has the smaller absolute value.
+const WINDOWS: usize = 256 / WINDOW;
 /// Multiples for each window, from one to the largest digit.
 const MULTIPLES: usize = 1 << (WINDOW - 1);
 
@@ -55,15 +55,18 @@ struct Affine {
     y: Fe,
 }
 
-/// A point as `(X/Z^2, Y/Z^3)`, all tight; `X` at most `7p`, `Y` `4p` and `Z` `2p` in absolute value.
+/// A point as `(X/ZZ, Y/ZZZ)` with `ZZ^3 = ZZZ^2`, all tight; `X` at most `7p`, `Y` `4p`, `ZZ` and `ZZZ` `2p` in
+/// absolute value. The formulas are those that the Explicit-Formulas Database of D. J. Bernstein and T. Lange has
+/// for "XYZZ coordinates", the cheapest where there are no doublings.
 #[derive(Clone, Copy, Debug)]
-struct Jacobian {
+struct Extended {
     x: Fe,
     y: Fe,
-    z: Fe,
+    zz: Fe,
+    zzz: Fe,
 }
 
-/// Multiples of a point: `d 2^(6 i) P` for each digit `d` from 1 to 32 and each window `i`, 97 KiB.
+/// Multiples of a point: `d 2^(8 i) P` for each digit `d` from 1 to 128 and each window `i`, 288 KiB.
 #[derive(Debug)]
 pub(super) struct Multiples(Vec<Affine>);
 
@@ -100,60 +103,57 @@ impl Affine {
     }
 }
 
-impl From<Affine> for Jacobian {
+impl From<Affine> for Extended {
     fn from(point: Affine) -> Self {
         Self {
             x: point.x,
             y: point.y,
-            z: Fe::one(),
+            zz: Fe::one(),
+            zzz: Fe::one(),
         }
     }
 }
 
-impl Jacobian {
-    /// The sum with another point; `Z` is zero where the formula does not hold. (8 multiplications and 3
-    /// squarings: H. Cohen, A. Miyaji, T. Ono, "Efficient Elliptic Curve Exponentiation Using Mixed
-    /// Coordinates", 1998.)
+impl Extended {
+    /// The sum with another point; `ZZ` is zero where the formula does not hold. (`madd-2008-s`: 8
+    /// multiplications and 2 squarings.)
     ///
-    /// Bounds, with `X`, `Y`, `Z` at most `7p`, `4p`, `2p`: `h` is at most `8.1p` in limbs of two, `r` `5.1p`
-    /// in limbs of two; so the results are at most `6.9p`, `2.6p` and `1.6p` again.
-    fn plus(self, other: Affine) -> Self {
-        let zz = self.z.squared();
-        let h = other.x.times(zz).minus(self.x);
-        let r = other.y.times(self.z.times(zz)).minus(self.y);
+    /// Bounds, with `X`, `Y`, `ZZ` and `ZZZ` at most `7p`, `4p`, `2p`, `2p`: `h` is at most `8.1p`, `r` `5.1p`,
+    /// `hh` `3.1p`, `hhh` `1.8p` and `v` `1.7p`, all tight; so the results are at most `7p`, `2.6p`, `1.2p` and
+    /// `1.2p` again.
+    fn plus(&self, other: &Affine) -> Self {
+        let h = other.x.times_minus(&self.zz, &self.x);
+        let r = other.y.times_minus(&self.zzz, &self.y);
         let hh = h.squared();
-        let hhh = h.times(hh);
-        let v = self.x.times(hh);
-        let x = r.squared().minus(hhh).minus(v).minus(v).tight();
+        let hhh = h.times(&hh);
+        let v = self.x.times(&hh);
+        let x = r.squared_minus(&hhh, &v);
         Self {
             x,
-            y: r.times_plus(v.minus(x), self.y.negated(), hhh),
-            z: self.z.times(h),
+            y: r.times_minus_product(&v.minus(&x), &self.y, &hhh),
+            zz: self.zz.times(&hh),
+            zzz: self.zzz.times(&hhh),
         }
     }
 
-    /// Twice the point (D. J. Bernstein and T. Lange, Explicit-Formulas Database, `dbl-2001-b`). Only for
-    /// making tables: what could grow is brought back by multiplying with one.
-    fn doubled(self) -> Self {
-        let one = Fe::one();
-        let zz = self.z.squared();
-        let yy = self.y.squared();
-        let beta = self.x.times(yy);
-        let third = self.x.minus(zz).times(self.x.plus(zz));
-        let alpha = third.plus(third).plus(third).tight();
-        let twice = beta.plus(beta).tight();
-        let four = twice.plus(twice).tight();
-        let x = alpha.squared().minus(four).minus(four).tight().times(one);
-        let fourth = yy.squared();
-        let eighth = fourth.plus(fourth).tight();
-        let eighth = eighth.plus(eighth).tight();
-        let eighth = eighth.plus(eighth).tight();
-        let y = alpha.times(four.minus(x).tight()).minus(eighth).tight();
-        let z = self.y.times(self.z);
+    /// Twice a point that has both its coordinates, or was doubled (`dbl-2008-s-1`).
+    ///
+    /// Bounds, with `X`, `Y`, `ZZ` and `ZZZ` at most `6.1p`, `3.2p`, `1.3p`, `1.3p`: `u` is at most `6.4p`, `v`
+    /// `2.3p`, `w` `1.5p`, `s` `1.5p` and `m` `8.2p`, all tight; so the results are at most `6.1p`, `3.2p`,
+    /// `1.1p` and `1.1p` again.
+    fn doubled(&self) -> Self {
+        let u = self.y.plus(&self.y).tight();
+        let v = u.squared();
+        let w = u.times(&v);
+        let s = self.x.times(&v);
+        let third = self.x.minus(&self.zz).times(&self.x.plus(&self.zz).tight());
+        let m = third.plus(&third).plus(&third).tight();
+        let x = m.squared_minus(&Fe::ZERO, &s);
         Self {
             x,
-            y: y.times(one),
-            z: z.plus(z).tight().times(one),
+            y: m.times_minus_product(&s.minus(&x), &w, &self.y),
+            zz: v.times(&self.zz),
+            zzz: w.times(&self.zzz),
         }
     }
 }
@@ -161,7 +161,7 @@ impl Jacobian {
 impl Multiples {
     /// Of a point of the curve, by its coordinates.
     pub(super) fn new(coordinates: ([u8; 32], [u8; 32])) -> Self {
-        let mut base = Jacobian::from(Affine::of_coordinates(coordinates));
+        let mut base = Extended::from(Affine::of_coordinates(coordinates));
         let mut bases = Vec::with_capacity(WINDOWS);
         for _ in 0..WINDOWS {
             bases.push(base);
@@ -169,16 +169,16 @@ impl Multiples {
                 base = base.doubled();
             }
         }
-        // The order is a prime far above 32, so only the first of these sums is of equal points, and none of
+        // The order is a prime far above 128, so only the first of these sums is of equal points, and none of
         // opposite ones.
         let mut multiples = Vec::with_capacity(WINDOWS * MULTIPLES);
         for base in affine(&bases) {
-            let first = Jacobian::from(base);
+            let first = Extended::from(base);
             let mut multiple = first.doubled();
             multiples.push(first);
             for _ in 1..MULTIPLES {
                 multiples.push(multiple);
-                multiple = multiple.plus(base);
+                multiple = multiple.plus(&base);
             }
         }
         Self(affine(&multiples))
@@ -190,8 +190,8 @@ impl Multiples {
         GENERATORS.get_or_init(|| Self::new(GENERATOR))
     }
 
-    /// `digit 2^(6 window) P`.
-    fn get(&self, window: usize, digit: i8) -> Option<Affine> {
+    /// `digit 2^(8 window) P`.
+    fn get(&self, window: usize, digit: i16) -> Option<Affine> {
         let place = usize::from(digit.unsigned_abs()).checked_sub(1)?;
         let multiple = *self.0.get(window * MULTIPLES + place)?;
         Some(if digit < 0 {
@@ -208,7 +208,7 @@ impl Multiples {
         };
         let e = <Scalar as Reduce<FieldBytes>>::reduce(&(*hash).into());
         let (of_generator, of_key) = (digits(&(e * inverse)), digits(&(**r * inverse)));
-        let mut sum: Option<Jacobian> = None;
+        let mut sum: Option<Extended> = None;
         for (window, (first, second)) in of_generator.into_iter().zip(of_key).enumerate() {
             let multiples = [
                 Self::of_generator().get(window, first),
@@ -216,33 +216,32 @@ impl Multiples {
             ];
             for multiple in multiples.into_iter().flatten() {
                 sum = Some(match sum {
-                    Some(sum) => sum.plus(multiple),
+                    Some(sum) => sum.plus(&multiple),
                     None => multiple.into(),
                 });
             }
         }
-        let Some(sum) = sum.filter(|sum| !sum.z.is_zero()) else {
+        let Some(sum) = sum.filter(|sum| !sum.zz.is_zero()) else {
             return Verdict::Unsaid;
         };
         // The x coordinate is below `p`, and `r` what is left of it modulo the order.
         let r: [u8; 32] = r.to_repr().into();
-        let zz = sum.z.squared();
-        let is_x = |candidate: Fe| candidate.times(zz).minus(sum.x).is_zero();
+        let is_x = |candidate: &Fe| candidate.times_minus(&sum.zz, &sum.x).is_zero();
         let residue = Fe::from_bytes(&r);
-        let above = || residue.plus(Fe::from_bytes(&ORDER));
-        (is_x(residue) || (r < ABOVE_ORDER && is_x(above()))).into()
+        let above = || residue.plus(&Fe::from_bytes(&ORDER));
+        (is_x(&residue) || (r < ABOVE_ORDER && is_x(&above()))).into()
     }
 }
 
 /// Both coordinates of points none of which is the identity, for one inversion (P. L. Montgomery, "Speeding
 /// the Pollard and Elliptic Curve Methods of Factorization", 1987, section 10.3.1).
-fn affine(points: &[Jacobian]) -> Vec<Affine> {
+fn affine(points: &[Extended]) -> Vec<Affine> {
     let mut product = Fe::one();
     let before: Vec<Fe> = points
         .iter()
         .map(|point| {
             let before = product;
-            product = product.times(point.z);
+            product = product.times(&point.zzz);
             before
         })
         .collect();
@@ -252,12 +251,13 @@ fn affine(points: &[Jacobian]) -> Vec<Affine> {
         .zip(before)
         .rev()
         .map(|(point, before)| {
-            let z = inverse.times(before);
-            inverse = inverse.times(point.z);
-            let zz = z.squared();
+            let zzz = inverse.times(&before);
+            inverse = inverse.times(&point.zzz);
+            // `ZZ/ZZZ` is `1/Z`.
+            let zz = zzz.times(&point.zz).squared();
             Affine {
-                x: point.x.times(zz),
-                y: point.y.times(z.times(zz)),
+                x: point.x.times(&zz),
+                y: point.y.times(&zzz),
             }
         })
         .collect();
@@ -265,19 +265,19 @@ fn affine(points: &[Jacobian]) -> Vec<Affine> {
     found
 }
 
-/// A scalar in digits from -31 to 32, the lowest first.
-fn digits(scalar: &Scalar) -> [i8; WINDOWS] {
-    let bytes: [u8; 32] = scalar.to_repr().into();
-    let bit = |place: usize| {
-        let byte = 31_usize.checked_sub(place / 8).and_then(|it| bytes.get(it));
-        byte.map_or(0, |byte| (byte >> (place % 8)) & 1)
-    };
+/// A scalar, or it less the order, in digits from -128 to 128, the lowest first.
+fn digits(scalar: &Scalar) -> [i16; WINDOWS] {
+    let negative = scalar.to_repr().first().is_some_and(|byte| *byte >= 0x80);
+    let size = if negative { -scalar } else { *scalar };
+    let mut bytes: [u8; 32] = size.to_repr().into();
+    bytes.reverse();
+    // The highest byte is below 128 now, so nothing is carried out.
     let mut carry = 0;
-    std::array::from_fn(|window| {
-        let bits = (0..WINDOW).map(|place| (bit(window * WINDOW + place)) << place);
-        let digit = bits.sum::<u8>() + carry;
-        carry = u8::from(usize::from(digit) > MULTIPLES);
-        digit as i8 - ((carry as i8) << WINDOW)
+    bytes.map(|byte| {
+        let digit = i16::from(byte) + carry;
+        carry = i16::from(digit > MULTIPLES as i16);
+        let digit = digit - (carry << WINDOW);
+        if negative { -digit } else { digit }
     })
 }
 
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn the_order_and_what_is_above_it_add_up_to_the_modulus() {
-        let sum = Fe::from_bytes(&ORDER).plus(Fe::from_bytes(&ABOVE_ORDER));
+        let sum = Fe::from_bytes(&ORDER).plus(&Fe::from_bytes(&ABOVE_ORDER));
         assert!(sum.is_zero());
         assert!(!Fe::from_bytes(&ABOVE_ORDER).is_zero());
     }
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn digits_add_up_to_their_scalar() {
         let order_less_one = -Scalar::ONE;
-        let numbers = [0, 1, 31, 32, 33, 63, 64, 2_080, u64::MAX].map(Scalar::from);
+        let numbers = [0, 1, 127, 128, 129, 255, 256, 32_896, u64::MAX].map(Scalar::from);
         let powers = powers_of_two().take(256);
         let below = powers.clone().map(|power| power - Scalar::ONE);
         for scalar in numbers
@@ -332,7 +332,7 @@ mod tests {
                 sum * Scalar::from(1_u64 << WINDOW) + size
             });
             assert_eq!(sum, scalar);
-            assert!(digits.iter().all(|digit| (-31..=32).contains(digit)));
+            assert!(digits.iter().all(|digit| (-128..=128).contains(digit)));
         }
     }
 
@@ -345,12 +345,13 @@ mod tests {
         for (window, digit) in [
             (0, 1),
             (0, 2),
-            (0, 32),
+            (0, 3),
+            (0, 128),
             (1, 1),
             (1, -5),
             (20, 17),
-            (42, -32),
-            (42, 16),
+            (31, -127),
+            (31, 128),
         ] {
             let found = table.get(window, digit).unwrap();
             let size = Scalar::from(u64::from(digit.unsigned_abs()));
@@ -358,8 +359,8 @@ mod tests {
             let shift = powers_of_two().nth(window * WINDOW).unwrap();
             let expected = SigningKey::from_bytes(&(secret * size * shift).to_repr()).unwrap();
             let expected = Affine::of_coordinates(expected.verifying_key().coordinates());
-            assert!(found.x.minus(expected.x).is_zero(), "{window} {digit}");
-            assert!(found.y.minus(expected.y).is_zero(), "{window} {digit}");
+            assert!(found.x.minus(&expected.x).is_zero(), "{window} {digit}");
+            assert!(found.y.minus(&expected.y).is_zero(), "{window} {digit}");
         }
         assert!(table.get(0, 0).is_none());
     }
@@ -412,11 +413,11 @@ mod tests {
             let secret = if negative { -Scalar::ONE } else { Scalar::ONE };
             SigningKey::from_bytes(&secret.to_repr()).unwrap()
         };
-        for (secret, e, r) in [(one(false), 5, 5), (one(true), 5, 5), (one(false), 64, 64)] {
-            // `s = 1`: then `u1` is the hash and `u2` is `r`.
+        for (secret, e) in [(one(false), 5), (one(true), 5), (one(false), 256)] {
+            // `s = 1`: then `u1` is the hash and `u2` is `r`, the same.
             let mut hash = [0; 32];
-            hash[31] = e;
-            let verdict = multiples(&secret).verify(&hash, &scalar(r), &scalar(1));
+            hash[30..].copy_from_slice(&u16::to_be_bytes(e));
+            let verdict = multiples(&secret).verify(&hash, &scalar(e.into()), &scalar(1));
             assert_eq!(verdict, Verdict::Unsaid);
         }
         // And the key decides all the same.
