@@ -5,6 +5,7 @@
 
 mod field;
 pub mod host;
+mod inverse;
 mod tables;
 #[cfg(test)]
 mod tests;

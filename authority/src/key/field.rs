@@ -20,17 +20,19 @@
 )]
 
 /// Limbs of an element, and bits of a limb.
-const LIMBS: usize = 9;
+pub(super) const LIMBS: usize = 9;
 const BITS: u32 = 29;
 const MASK: i64 = (1 << BITS) - 1;
 
-/// `p`, its limbs between 0 and `2^29`.
-const P: [i64; LIMBS] = limbs(&[
+/// `p`.
+pub(super) const MODULUS: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
     0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-]);
+];
+/// Its limbs, between 0 and `2^29`.
+const P: [i64; LIMBS] = limbs::<BITS>(&MODULUS);
 /// `R^2 mod p` with `R = 2^261`, which a multiplication by makes a Montgomery form of.
-const R_SQUARED: Fe = Fe::of_limbs(limbs(&[
+const R_SQUARED: Fe = Fe::of_limbs(limbs::<BITS>(&[
     0x00, 0x00, 0x13, 0xff, 0xff, 0xff, 0xf7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfb, 0xff,
     0xff, 0xff, 0xef, 0xff, 0xff, 0xff, 0xfc, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x0c, 0x00,
 ]));
@@ -62,7 +64,7 @@ impl Fe {
 
     /// Of 32 big-endian bytes; what they count to may be above `p`. Tight.
     pub(super) fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self::of_limbs(limbs(bytes)).times(&R_SQUARED)
+        Self::of_limbs(limbs::<BITS>(bytes)).times(&R_SQUARED)
     }
 
     /// The sum; its limbs' bounds are the sum of both.
@@ -230,16 +232,23 @@ fn multiples(times: &[i64; LIMBS], column: usize) -> i64 {
     (from(3) << 9) + (from(6) << 18) - (from(7) << 21) + (from(8) << 24)
 }
 
-/// The limbs of a big-endian number of 256 bits.
-const fn limbs(bytes: &[u8; 32]) -> [i64; LIMBS] {
+/// The limbs of a big-endian number of 256 bits, each of so many bits.
+pub(super) const fn limbs<const BITS: u32>(bytes: &[u8; 32]) -> [i64; LIMBS] {
     let mut limbs = [0; LIMBS];
-    let mut bit = 0;
-    while bit < 256 {
-        let byte = bytes[31 - bit / 8];
-        let set = (byte >> (bit % 8)) & 1;
-        limbs[bit / BITS as usize] |= (set as i64) << (bit % BITS as usize);
-        bit += 1;
+    let (mut held, mut bits) = (0, 0);
+    let (mut byte, mut limb) = (32, 0);
+    while byte > 0 {
+        byte -= 1;
+        held |= (bytes[byte] as i64) << bits;
+        bits += 8;
+        if bits >= BITS {
+            limbs[limb] = held & ((1 << BITS) - 1);
+            held >>= BITS;
+            bits -= BITS;
+            limb += 1;
+        }
     }
+    limbs[limb] = held;
     limbs
 }
 
@@ -253,12 +262,6 @@ mod tests {
     /// Schoolbook arithmetic modulo `p` on bytes: slow, and with nothing in common with the above.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct Plain([u8; 32]);
-
-    const MODULUS: [u8; 32] = [
-        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-        0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-        0xff, 0xff,
-    ];
 
     impl Plain {
         fn of(value: Fe) -> Self {

@@ -15,7 +15,7 @@ use p256::{
     elliptic_curve::{PrimeField, ops::Reduce},
 };
 
-use super::field::Fe;
+use super::{field::Fe, inverse::Modulus};
 
 /// Bits of a window.
 const WINDOW: usize = 8;
@@ -38,10 +38,12 @@ const GENERATOR: ([u8; 32], [u8; 32]) = (
     ],
 );
 /// The order of the curve.
-const ORDER: [u8; 32] = [
+pub(super) const ORDER: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
+/// For the inverse of a scalar.
+const MODULO_ORDER: Modulus = Modulus::new(&ORDER);
 /// `p` less the order: an x coordinate that is at least the order is one of so few.
 const ABOVE_ORDER: [u8; 32] = [
     0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
@@ -203,7 +205,9 @@ impl Multiples {
 
     /// Whether `r` and `s` are a signature over `hash` by the key whose multiples these are.
     pub(super) fn verify(&self, hash: &[u8; 32], r: &NonZeroScalar, s: &NonZeroScalar) -> Verdict {
-        let Some(inverse) = Option::<Scalar>::from(s.invert_vartime()) else {
+        let inverse = MODULO_ORDER.inverse_of(&s.to_repr().into());
+        let inverse = inverse.and_then(|bytes| Scalar::from_repr(bytes.into()).into_option());
+        let Some(inverse) = inverse else {
             return Verdict::Unsaid;
         };
         let e = <Scalar as Reduce<FieldBytes>>::reduce(&(*hash).into());

@@ -138,10 +138,14 @@ fn a_public_key_is_a_point_on_the_curve() {
 }
 
 /// Numbers as good as random, the same ones every time (SplitMix64: Steele, Lea and Flood 2014).
-struct Draws(u64);
+pub(super) struct Draws(u64);
 
 impl Draws {
-    fn next(&mut self) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -159,7 +163,7 @@ impl Draws {
 
     /// A scalar of the kinds that arithmetic by windows goes wrong on: long runs of zeros or ones, a few bits,
     /// either end of the range, and any.
-    fn scalar(&mut self) -> Scalar {
+    pub(super) fn scalar(&mut self) -> Scalar {
         let small = Scalar::from(self.next() % 70);
         let mut bytes = self.bytes();
         match self.next() % 6 {
