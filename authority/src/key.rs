@@ -6,6 +6,7 @@
 mod field;
 pub mod host;
 mod inverse;
+mod point;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@
     reason = "indices are constants of this module, or a number of limbs that only goes down from theirs"
 )]
 
-use super::field::{LIMBS, limbs};
+use super::field::{self, LIMBS, limbs};
 
 /// Bits of a limb, and divsteps of a batch.
 const BITS: u32 = 30;
@@ -94,19 +94,7 @@ impl Modulus {
             carry(&mut limbs);
         }
         self.add_if_negative(&mut limbs);
-        let (mut bytes, mut place) = ([0; 32], 0);
-        let (mut held, mut bits) = (0, 0);
-        for limb in limbs {
-            held |= limb << bits;
-            bits += BITS;
-            while bits >= 8 && place < 32 {
-                bytes[31 - place] = held as u8;
-                held >>= 8;
-                bits -= 8;
-                place += 1;
-            }
-        }
-        bytes
+        field::bytes::<BITS>(&limbs)
     }
 
     fn add_if_negative(&self, limbs: &mut Limbs) {

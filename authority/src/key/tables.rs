@@ -5,8 +5,8 @@
 //! beforehand, so every window of a scalar finds its multiple in a table and what is left is to add them up:
 //! no doublings (E. F. Brickell et al., "Fast Exponentiation with Precomputation", 1992, with signed digits).
 //!
-//! The formulas for adding do not hold for two equal or opposite points. They give `Z = 0` then, and so does
-//! everything that is added to it: whoever meets `Z = 0` at the end asks the general implementation.
+//! The [formulas](super::point) for adding do not hold for two equal or opposite points. Where that happens nothing
+//! is said, and the general implementation is asked.
 
 use std::sync::OnceLock;
 
@@ -15,7 +15,11 @@ use p256::{
     elliptic_curve::{PrimeField, ops::Reduce},
 };
 
-use super::{field::Fe, inverse::Modulus};
+use super::{
+    field::Fe,
+    inverse::Modulus,
+    point::{self, Affine, Extended, Multiple},
+};
 
 /// Bits of a window.
 const WINDOW: usize = 8;
@@ -43,33 +47,15 @@ pub(super) const ORDER: [u8; 32] = [
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
 ];
 /// For the inverse of a scalar.
-const MODULO_ORDER: Modulus = Modulus::new(&ORDER);
+static MODULO_ORDER: Modulus = Modulus::new(&ORDER);
 /// `p` less the order: an x coordinate that is at least the order is one of so few.
 const ABOVE_ORDER: [u8; 32] = [
     0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
     0x43, 0x19, 0x05, 0x53, 0x58, 0xe8, 0x61, 0x7b, 0x0c, 0x46, 0x35, 0x3d, 0x03, 0x9c, 0xda, 0xae,
 ];
 
-/// A point with both its coordinates, tight and at most `1.5p`.
-#[derive(Clone, Copy, Debug)]
-struct Affine {
-    x: Fe,
-    y: Fe,
-}
-
-/// A point as `(X/ZZ, Y/ZZZ)` with `ZZ^3 = ZZZ^2`, all tight; `X` at most `7p`, `Y` `4p`, `ZZ` and `ZZZ` `2p` in
-/// absolute value. The formulas are those that the Explicit-Formulas Database of D. J. Bernstein and T. Lange has
-/// for "XYZZ coordinates", the cheapest where there are no doublings.
-#[derive(Clone, Copy, Debug)]
-struct Extended {
-    x: Fe,
-    y: Fe,
-    zz: Fe,
-    zzz: Fe,
-}
-
 /// Multiples of a point: `d 2^(8 i) P` for each digit `d` from 1 to 128 and each window `i`, 288 KiB.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Multiples(Vec<Affine>);
 
 /// A signature by these tables: what came of it.
@@ -89,101 +75,45 @@ impl From<bool> for Verdict {
     }
 }
 
-impl Affine {
-    fn of_coordinates((x, y): ([u8; 32], [u8; 32])) -> Self {
-        Self {
-            x: Fe::from_bytes(&x),
-            y: Fe::from_bytes(&y),
-        }
-    }
-
-    fn negated(self) -> Self {
-        Self {
-            x: self.x,
-            y: self.y.negated(),
-        }
-    }
-}
-
-impl From<Affine> for Extended {
-    fn from(point: Affine) -> Self {
-        Self {
-            x: point.x,
-            y: point.y,
-            zz: Fe::one(),
-            zzz: Fe::one(),
-        }
-    }
-}
-
-impl Extended {
-    /// The sum with another point; `ZZ` is zero where the formula does not hold. (`madd-2008-s`: 8
-    /// multiplications and 2 squarings.)
-    ///
-    /// Bounds, with `X`, `Y`, `ZZ` and `ZZZ` at most `7p`, `4p`, `2p`, `2p`: `h` is at most `8.1p`, `r` `5.1p`,
-    /// `hh` `3.1p`, `hhh` `1.8p` and `v` `1.7p`, all tight; so the results are at most `7p`, `2.6p`, `1.2p` and
-    /// `1.2p` again.
-    fn plus(&self, other: &Affine) -> Self {
-        let h = other.x.times_minus(&self.zz, &self.x);
-        let r = other.y.times_minus(&self.zzz, &self.y);
-        let hh = h.squared();
-        let hhh = h.times(&hh);
-        let v = self.x.times(&hh);
-        let x = r.squared_minus(&hhh, &v);
-        Self {
-            x,
-            y: r.times_minus_product(&v.minus(&x), &self.y, &hhh),
-            zz: self.zz.times(&hh),
-            zzz: self.zzz.times(&hhh),
-        }
-    }
-
-    /// Twice a point that has both its coordinates, or was doubled (`dbl-2008-s-1`).
-    ///
-    /// Bounds, with `X`, `Y`, `ZZ` and `ZZZ` at most `6.1p`, `3.2p`, `1.3p`, `1.3p`: `u` is at most `6.4p`, `v`
-    /// `2.3p`, `w` `1.5p`, `s` `1.5p` and `m` `8.2p`, all tight; so the results are at most `6.1p`, `3.2p`,
-    /// `1.1p` and `1.1p` again.
-    fn doubled(&self) -> Self {
-        let u = self.y.plus(&self.y).tight();
-        let v = u.squared();
-        let w = u.times(&v);
-        let s = self.x.times(&v);
-        let third = self.x.minus(&self.zz).times(&self.x.plus(&self.zz).tight());
-        let m = third.plus(&third).plus(&third).tight();
-        let x = m.squared_minus(&Fe::ZERO, &s);
-        Self {
-            x,
-            y: m.times_minus_product(&s.minus(&x), &w, &self.y),
-            zz: v.times(&self.zz),
-            zzz: w.times(&self.zzz),
-        }
-    }
-}
-
 impl Multiples {
     /// Of a point of the curve, by its coordinates.
     pub(super) fn new(coordinates: ([u8; 32], [u8; 32])) -> Self {
-        let mut base = Extended::from(Affine::of_coordinates(coordinates));
-        let mut bases = Vec::with_capacity(WINDOWS);
-        for _ in 0..WINDOWS {
-            bases.push(base);
-            for _ in 0..WINDOW {
-                base = base.doubled();
+        let base = Affine::of_coordinates(coordinates);
+        Self::with_base(base).unwrap_or_default()
+    }
+
+    /// The order is a prime far above the digits, so no multiple here is the identity, and no two of a window are
+    /// equal or opposite: there always are tables.
+    fn with_base(base: Affine) -> Option<Self> {
+        // Rows of one multiple for each window, here those of one and two.
+        let (mut rows, mut twos) = (vec![base], Vec::new());
+        while twos.len() < WINDOWS {
+            let mut next = *rows.last()?;
+            for bit in 0..WINDOW {
+                next = next.doubled()?.small();
+                if bit == 0 {
+                    twos.push(next);
+                }
             }
+            rows.push(next);
         }
-        // The order is a prime far above 128, so only the first of these sums is of equal points, and none of
-        // opposite ones.
-        let mut multiples = Vec::with_capacity(WINDOWS * MULTIPLES);
-        for base in affine(&bases) {
-            let first = Extended::from(base);
-            let mut multiple = first.doubled();
-            multiples.push(first);
-            for _ in 1..MULTIPLES {
-                multiples.push(multiple);
-                multiple = multiple.plus(&base);
-            }
+        rows.truncate(WINDOWS);
+        rows.extend(twos);
+        // To all that there are but the last one is added that.
+        while rows.len() < WINDOWS * MULTIPLES {
+            let (before, last) = rows.split_at(rows.len() - WINDOWS);
+            let lasts = last.iter().cycle();
+            let pairs = before
+                .iter()
+                .zip(lasts)
+                .map(|(own, last)| [own.into(), last.into()]);
+            let mut more = Vec::with_capacity(before.len());
+            point::sums(&pairs.collect::<Vec<_>>(), |sum| more.push(sum.small()))?;
+            rows.extend(more.into_iter().rev());
         }
-        Self(affine(&multiples))
+        rows.truncate(WINDOWS * MULTIPLES);
+        rows.shrink_to_fit();
+        Some(Self(rows))
     }
 
     /// Of the generator, which every key needs.
@@ -193,13 +123,11 @@ impl Multiples {
     }
 
     /// `digit 2^(8 window) P`.
-    fn get(&self, window: usize, digit: i16) -> Option<Affine> {
+    fn get(&self, window: usize, digit: i16) -> Option<Multiple<'_>> {
         let place = usize::from(digit.unsigned_abs()).checked_sub(1)?;
-        let multiple = *self.0.get(window * MULTIPLES + place)?;
-        Some(if digit < 0 {
-            multiple.negated()
-        } else {
-            multiple
+        Some(Multiple {
+            point: self.0.get(place * WINDOWS + window)?,
+            negative: digit < 0,
         })
     }
 
@@ -212,20 +140,12 @@ impl Multiples {
         };
         let e = <Scalar as Reduce<FieldBytes>>::reduce(&(*hash).into());
         let (of_generator, of_key) = (digits(&(e * inverse)), digits(&(**r * inverse)));
-        let mut sum: Option<Extended> = None;
+        let (generator, mut multiples) = (Self::of_generator(), Vec::with_capacity(2 * WINDOWS));
         for (window, (first, second)) in of_generator.into_iter().zip(of_key).enumerate() {
-            let multiples = [
-                Self::of_generator().get(window, first),
-                self.get(window, second),
-            ];
-            for multiple in multiples.into_iter().flatten() {
-                sum = Some(match sum {
-                    Some(sum) => sum.plus(&multiple),
-                    None => multiple.into(),
-                });
-            }
+            multiples.extend(generator.get(window, first));
+            multiples.extend(self.get(window, second));
         }
-        let Some(sum) = sum.filter(|sum| !sum.zz.is_zero()) else {
+        let Some(sum) = sum(&multiples).filter(|sum| !sum.zz.is_zero()) else {
             return Verdict::Unsaid;
         };
         // The x coordinate is below `p`, and `r` what is left of it modulo the order.
@@ -237,36 +157,18 @@ impl Multiples {
     }
 }
 
-/// Both coordinates of points none of which is the identity, for one inversion (P. L. Montgomery, "Speeding
-/// the Pollard and Elliptic Curve Methods of Factorization", 1987, section 10.3.1).
-fn affine(points: &[Extended]) -> Vec<Affine> {
-    let mut product = Fe::one();
-    let before: Vec<Fe> = points
-        .iter()
-        .map(|point| {
-            let before = product;
-            product = product.times(&point.zzz);
-            before
-        })
-        .collect();
-    let mut inverse = product.inverse();
-    let mut found: Vec<Affine> = points
-        .iter()
-        .zip(before)
-        .rev()
-        .map(|(point, before)| {
-            let zzz = inverse.times(&before);
-            inverse = inverse.times(&point.zzz);
-            // `ZZ/ZZZ` is `1/Z`.
-            let zz = zzz.times(&point.zz).squared();
-            Affine {
-                x: point.x.times(&zz),
-                y: point.y.times(&zzz),
-            }
-        })
-        .collect();
-    found.reverse();
-    found
+/// The sum of multiples, if the formulas hold for it. Pairs take six multiplications each in place of ten, and one
+/// inversion together, which those of the pairs' sums would not be worth.
+fn sum(multiples: &[Multiple<'_>]) -> Option<Extended> {
+    let (pairs, single) = multiples.as_chunks();
+    let mut total = single
+        .first()
+        .map(|single| Extended::from(Affine::from(*single)));
+    point::sums(pairs, |sum| match &mut total {
+        Some(total) => total.add(&sum),
+        None => total = Some(sum.into()),
+    })?;
+    total
 }
 
 /// A scalar, or it less the order, in digits from -128 to 128, the lowest first.
@@ -357,7 +259,7 @@ mod tests {
             (31, -127),
             (31, 128),
         ] {
-            let found = table.get(window, digit).unwrap();
+            let found = Affine::from(table.get(window, digit).unwrap());
             let size = Scalar::from(u64::from(digit.unsigned_abs()));
             let size = if digit < 0 { -size } else { size };
             let shift = powers_of_two().nth(window * WINDOW).unwrap();
@@ -409,24 +311,40 @@ mod tests {
         assert_eq!(said, [540, 360]);
     }
 
-    /// Sums that the formulas do not hold for: with `Q = G` both multiples of a window may be the same
-    /// point, and with `Q = -G` opposite ones.
+    /// Sums that the formulas do not hold for: with the right key both multiples of a window are the same point or
+    /// opposite ones, or the sum so far and the one that is added to it.
     #[test]
     fn where_the_formulas_do_not_hold_nothing_is_said() {
-        let one = |negative: bool| {
-            let secret = if negative { -Scalar::ONE } else { Scalar::ONE };
-            SigningKey::from_bytes(&secret.to_repr()).unwrap()
+        let secret = |number: i64| {
+            let size = Scalar::from(number.unsigned_abs());
+            let scalar = if number < 0 { -size } else { size };
+            SigningKey::from_bytes(&scalar.to_repr()).unwrap()
         };
-        for (secret, e) in [(one(false), 5), (one(true), 5), (one(false), 256)] {
-            // `s = 1`: then `u1` is the hash and `u2` is `r`, the same.
+        for (own, e, r) in [
+            (1, 5, 5),
+            (-1, 5, 5),
+            (1, 256, 256),
+            (255, 257, 1),
+            (-257, 257, 1),
+        ] {
+            // `s = 1`: then `u1` is the hash and `u2` is `r`.
             let mut hash = [0; 32];
             hash[30..].copy_from_slice(&u16::to_be_bytes(e));
-            let verdict = multiples(&secret).verify(&hash, &scalar(e.into()), &scalar(1));
-            assert_eq!(verdict, Verdict::Unsaid);
+            let tables = multiples(&secret(own));
+            assert_eq!(
+                tables.verify(&hash, &scalar(r), &scalar(1)),
+                Verdict::Unsaid,
+                "{own}"
+            );
+            assert_ne!(
+                tables.verify(&hash, &scalar(r + 2), &scalar(1)),
+                Verdict::Unsaid,
+                "{own}"
+            );
         }
         // And the key decides all the same.
-        let key = one(false).verifying_key().with_tables();
-        let signature = raw_signature("any", &one(false));
+        let key = secret(1).verifying_key().with_tables();
+        let signature = raw_signature("any", &secret(1));
         assert!(key.verifies(b"any", &signature));
         assert!(!key.verifies(b"other", &signature));
     }
