@@ -62,6 +62,14 @@ impl Fe {
         Self(limbs)
     }
 
+    pub(super) fn lowest_limb(&self) -> i32 {
+        self.0[0]
+    }
+
+    pub(super) fn highest_limb(&self) -> i32 {
+        self.0[LIMBS - 1]
+    }
+
     /// One.
     pub(super) fn one() -> Self {
         let mut one = Self::ZERO;
@@ -113,11 +121,6 @@ impl Fe {
         reduced(|column| product(self, other, column) - limb_above(less, column))
     }
 
-    /// `self * other - third * fourth` for little more than one product. Tight.
-    pub(super) fn times_minus_product(&self, other: &Self, third: &Self, fourth: &Self) -> Self {
-        reduced(|column| product(self, other, column) - product(third, fourth, column))
-    }
-
     /// The square. Tight.
     pub(super) fn squared(&self) -> Self {
         reduced(|column| square(self, column))
@@ -125,9 +128,29 @@ impl Fe {
 
     /// The square less `first` and `second`. Tight.
     pub(super) fn squared_minus(&self, first: &Self, second: &Self) -> Self {
-        reduced(|column| {
-            square(self, column) - limb_above(first, column) - limb_above(second, column)
-        })
+        let mut result = Self::ZERO;
+        result.set_squared_minus(self, first, second);
+        result
+    }
+
+    // What is changed in place. A result that is moved after it was made is copied in words of two limbs, and a
+    // processor that has just written both of them waits until it may read them as one.
+
+    /// Becomes the product. Tight.
+    pub(super) fn multiply(&mut self, other: &Self) {
+        *self = reduced(|column| product(self, other, column));
+    }
+
+    /// Becomes `first * second - self * other` for little more than one product. Tight.
+    pub(super) fn subtract_from_product(&mut self, other: &Self, first: &Self, second: &Self) {
+        *self = reduced(|column| product(first, second, column) - product(self, other, column));
+    }
+
+    /// Becomes the square of `root` less `first` and `second`. Tight.
+    pub(super) fn set_squared_minus(&mut self, root: &Self, first: &Self, second: &Self) {
+        *self = reduced(|column| {
+            square(root, column) - limb_above(first, column) - limb_above(second, column)
+        });
     }
 
     /// What it counts to, between 0 and `p - 1`, in limbs between 0 and `2^29`.

@@ -59,13 +59,13 @@ impl Affine {
         let third = self.x.plus(&one).times(&self.x.minus(&one).tight());
         let rise = third.plus(&third).plus(&third).tight();
         let slope = rise.times(&self.y.plus(&self.y).tight().inverse()?);
-        Some(self.third_on_line(&self.y, &slope, &self.x))
+        Some(self.sum_on_line(&self.y, &slope, &self.x))
     }
 
-    /// The negative of the third point of the curve on the line of this slope through this point, its `y` taken
-    /// for what it is said to be, and the one with this `x`.
+    /// The sum of two points that have a line of this slope, by both `x` and by the `y` of this one, which may be the
+    /// negative of what it has.
     #[inline(always)]
-    fn third_on_line(&self, y: &Fe, slope: &Fe, other_x: &Fe) -> Self {
+    fn sum_on_line(&self, y: &Fe, slope: &Fe, other_x: &Fe) -> Self {
         let x = slope.squared_minus(&self.x, other_x);
         Self {
             x,
@@ -84,6 +84,11 @@ impl<'a> From<&'a Affine> for Multiple<'a> {
 }
 
 impl Multiple<'_> {
+    /// Something of the first bytes and the last ones that it has in a table.
+    pub(super) fn ends(&self) -> i32 {
+        self.point.x.lowest_limb() ^ self.point.y.highest_limb()
+    }
+
     fn y(&self) -> Fe {
         self.point.y.signed(self.negative)
     }
@@ -108,14 +113,15 @@ pub(super) fn sums(pairs: &[[Multiple<'_>; 2]], mut take: impl FnMut(Affine)) ->
     let mut before = Vec::with_capacity(pairs.len());
     for [first, second] in pairs {
         before.push(product);
-        product = product.times(&second.point.x.minus(&first.point.x));
+        product.multiply(&second.point.x.minus(&first.point.x));
     }
     let mut inverse = product.inverse()?;
     for ([first, second], before) in pairs.iter().zip(&before).rev() {
         let (run, y) = (second.point.x.minus(&first.point.x), first.y());
-        let slope = inverse.times(before).times(&second.y().minus(&y));
-        inverse = inverse.times(&run);
-        take(first.point.third_on_line(&y, &slope, &second.point.x));
+        let mut slope = inverse.times(before);
+        slope.multiply(&second.y().minus(&y));
+        inverse.multiply(&run);
+        take(first.point.sum_on_line(&y, &slope, &second.point.x));
     }
     Some(())
 }
@@ -144,10 +150,10 @@ impl Extended {
         let hh = h.squared();
         let hhh = h.times(&hh);
         let v = self.x.times(&hh);
-        self.x = r.squared_minus(&hhh, &v.plus(&v));
-        self.y = r.times_minus_product(&v.minus(&self.x), &self.y, &hhh);
-        self.zz = self.zz.times(&hh);
-        self.zzz = self.zzz.times(&hhh);
+        self.x.set_squared_minus(&r, &hhh, &v.plus(&v));
+        self.y.subtract_from_product(&hhh, &r, &v.minus(&self.x));
+        self.zz.multiply(&hh);
+        self.zzz.multiply(&hhh);
     }
 }
 

@@ -92,6 +92,18 @@ fn both(bytes: [u8; 32]) -> (Fe, Plain) {
     (Fe::from_bytes(&bytes), Plain(bytes).reduced(false))
 }
 
+fn product_minus_product(a: &Fe, b: &Fe, c: &Fe, d: &Fe) -> Fe {
+    let mut result = *c;
+    result.subtract_from_product(d, a, b);
+    result
+}
+
+fn product_in_place(a: &Fe, b: &Fe) -> Fe {
+    let mut result = *a;
+    result.multiply(b);
+    result
+}
+
 fn assert_tight(value: &Fe) {
     let (highest, lower) = value.0.split_last().unwrap();
     assert!(
@@ -114,12 +126,13 @@ fn sums_and_products_are_those_of_plain_arithmetic() {
         let [less_c, less_d] = [plain_c, plain_d].map(Plain::negated);
         for (found, expected) in [
             (a.times(&b), product),
+            (product_in_place(&a, &b), product),
             (a.signed(true).times(&b), product.negated()),
             (a.squared(), square),
             (a.minus(&b).tight(), plain_a.plus(plain_b.negated())),
             (a.times_minus(&b, &c), product.plus(less_c)),
             (
-                a.times_minus_product(&b, &c, &d),
+                product_minus_product(&a, &b, &c, &d),
                 product.plus(plain_c.times(less_d)),
             ),
             (a.squared_minus(&c, &d), square.plus(less_c).plus(less_d)),
@@ -190,7 +203,7 @@ fn the_largest_limbs_that_are_allowed_overflow_nothing() {
         assert_tight(&one.times_minus(&other, &one));
         assert_tight(&one.squared_minus(&other, &other));
         for negative in [one, one.signed(true)] {
-            assert_tight(&one.times_minus_product(&other, &negative, &other));
+            assert_tight(&product_minus_product(&one, &other, &negative, &other));
         }
     }
 }
