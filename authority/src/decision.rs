@@ -33,6 +33,8 @@ use crate::{
 
 /// The header that names the resource where no binding does.
 pub const RESOURCE_HEADER: &str = "x-caracal-resource";
+/// The scheme of `Authorization`, and what stands behind it.
+const BEARER: &[u8] = b"Bearer ";
 /// The classes of mandate that a gateway accepts.
 const GATEWAY_USES: [MandateUse; 2] = [MandateUse::Gateway, MandateUse::Resource];
 
@@ -199,8 +201,7 @@ pub fn identify(
     account.path = Some(Event::text(path.as_str()));
     let identifier = called_resource(snapshot, request, &path)?.to_owned();
     account.resource = Some(Event::text(&identifier));
-    let token = bearer_token(request.authorization)?;
-    let (mandate, cached) = mandate(snapshot, token, now)?;
+    let (mandate, cached) = mandate(snapshot, sent_once(request.authorization)?, now)?;
     account.mandate = Some(Arc::clone(&mandate));
     let claims = mandate.claims();
     let findings = filter.map_or(Finding::Clear, |filter| filter.find(&mandate));
@@ -380,37 +381,49 @@ fn called_resource<'a>(
     }
 }
 
+/// What was sent as `Authorization`.
+fn sent_once(authorization: SingleHeader<'_>) -> Result<&[u8], Refusal> {
+    match authorization {
+        SingleHeader::Absent => Err(Reason::TokenMissing.into()),
+        SingleHeader::One(value) => Ok(value),
+        SingleHeader::Many => Err(Reason::AuthorizationAmbiguous.into()),
+    }
+}
+
 /// RFC 6750 section 2.1, with the scheme in any case (RFC 9110 section 11.1).
-fn bearer_token<'a>(authorization: SingleHeader<'a>) -> Result<&'a str, Refusal> {
-    let value = match authorization {
-        SingleHeader::Absent => return Err(Reason::TokenMissing.into()),
-        SingleHeader::One(value) => value,
-        SingleHeader::Many => return Err(Reason::AuthorizationAmbiguous.into()),
-    };
+fn bearer_token(authorization: &[u8]) -> Result<&str, Refusal> {
     // A proxy may have joined several headers into one; no token has a comma.
-    if value.contains(&b',') {
+    if authorization.contains(&b',') {
         return Err(Reason::AuthorizationAmbiguous.into());
     }
-    let value = std::str::from_utf8(value).map_err(|_| Reason::TokenMalformed)?;
+    let value = std::str::from_utf8(authorization).map_err(|_| Reason::TokenMalformed)?;
     match value.trim().split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start()),
         _ => Err(Reason::TokenMissing.into()),
     }
 }
 
+/// The same of what is written as nearly everybody writes it, not looked at any closer.
+fn plain_bearer(authorization: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = authorization.split_at_checked(BEARER.len())?;
+    scheme.eq_ignore_ascii_case(BEARER).then_some(token)
+}
+
 fn mandate(
     snapshot: &mut Snapshot,
-    token: &str,
+    authorization: &[u8],
     now: Timestamp,
 ) -> Result<(Arc<Mandate>, bool), Refusal> {
-    if let Some(mandate) = snapshot.cache.get(token) {
-        return match mandate.check_time(now) {
-            Ok(()) => Ok((mandate, true)),
-            Err(refusal) => {
-                snapshot.cache.remove(token);
-                Err(refusal)
-            }
-        };
+    let mut known = |token: &[u8]| {
+        let mandate = snapshot.cache.get(token)?;
+        Some(mandate.check_time(now).map(|()| (mandate, true)))
+    };
+    if let Some(Ok(known)) = plain_bearer(authorization).and_then(&mut known) {
+        return Ok(known);
+    }
+    let token = bearer_token(authorization)?;
+    if let Some(known) = known(token.as_bytes()) {
+        return known.inspect_err(|_| snapshot.cache.remove(token.as_bytes()));
     }
     if snapshot.cache.is_refused(token) {
         return Err(Reason::SignatureInvalid.into());

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub const MAX_KEYS: usize = 64;
 /// Most keys that are made ready for many verifications: more than a zone has while it rotates them, and so
 /// few that their tables stay below 3 MiB.
 pub const MAX_PREPARED_KEYS: usize = 8;
+
+/// Longest header of a token that is remembered, in characters.
+const MAX_HEADER_BYTES: usize = 512;
 
 /// One public key with exactly the members that Caracal publishes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +94,32 @@ pub enum JwksError {
 /// Keys that a verifier may use, by `kid`. Only keys for ES256 get in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySet {
-    keys: BTreeMap<String, VerifyingKey>,
+    keys: BTreeMap<String, Held>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    key: VerifyingKey,
+    /// As it stood in the first token that the key verified: an issuer writes all of them alike.
+    header: OnceLock<Box<str>>,
+}
+
+/// What was learnt of a key meanwhile makes it no other.
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Held {}
+
+impl From<VerifyingKey> for Held {
+    fn from(key: VerifyingKey) -> Self {
+        Self {
+            key,
+            header: OnceLock::new(),
+        }
+    }
 }
 
 /// A key of any kind, as a foreign set may hold it. Private members do not make it usable, nor is
@@ -142,7 +170,7 @@ impl KeySet {
             let Some((kid, key)) = es256_key(jwk)? else {
                 continue;
             };
-            if keys.insert(kid.clone(), key).is_some() {
+            if keys.insert(kid.clone(), key.into()).is_some() {
                 return Err(JwksError::Duplicate(kid));
             }
         }
@@ -162,24 +190,47 @@ impl KeySet {
 
     /// The key named `kid`.
     pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
-        self.keys.get(kid)
+        Some(&self.keys.get(kid)?.key)
+    }
+
+    /// The same, with its name.
+    pub(crate) fn named(&self, kid: &str) -> Option<(&str, &VerifyingKey)> {
+        let (kid, held) = self.keys.get_key_value(kid)?;
+        Some((kid, &held.key))
+    }
+
+    /// The key that has verified a token with just this header, which nobody has to read again.
+    pub(crate) fn by_header(&self, header: &str) -> Option<(&str, &VerifyingKey)> {
+        let is_its = |held: &Held| held.header.get().is_some_and(|own| **own == *header);
+        let (kid, held) = self.keys.iter().find(|(_, held)| is_its(held))?;
+        Some((kid, &held.key))
+    }
+
+    /// The key named `kid` has verified a token with this header.
+    pub(crate) fn remember_header(&self, kid: &str, header: &str) {
+        if let Some(held) = self.keys.get(kid)
+            && held.header.get().is_none()
+            && header.len() <= MAX_HEADER_BYTES
+        {
+            let _ = held.header.set(header.into());
+        }
     }
 
     /// The same keys, [made ready](VerifyingKey::prepared) for many verifications; those that are ready in
     /// `previous` are taken from there. Of more than [`MAX_PREPARED_KEYS`] the rest stays as it is.
     #[must_use]
     pub fn prepared(self, previous: &Self) -> Self {
-        let prepare = |(place, (kid, key)): (usize, (String, VerifyingKey))| {
+        let prepare = |(place, (kid, held)): (usize, (String, Held))| {
             let ready = previous
                 .keys
                 .get(&kid)
-                .filter(|known| **known == key && known.is_prepared());
-            let key = match ready {
+                .filter(|known| **known == held && known.key.is_prepared());
+            let held = match ready {
                 Some(ready) => ready.clone(),
-                None if place < MAX_PREPARED_KEYS => key.prepared(),
-                None => key,
+                None if place < MAX_PREPARED_KEYS => held.key.prepared().into(),
+                None => held,
             };
-            (kid, key)
+            (kid, held)
         };
         let keys = self.keys.into_iter().enumerate().map(prepare).collect();
         Self { keys }

@@ -28,7 +28,33 @@ pub struct MandateCache {
 const MAX_REFUSED: usize = 128;
 const MAX_REFUSED_BYTES: usize = 2 * 1024;
 
-type Generation = HashMap<Box<str>, Arc<Mandate>, BuildHasherDefault<EndOfText>>;
+/// By what [`EndOfText`] makes of the text. Of two with the same, which nobody will ever see, one is kept.
+type Generation = HashMap<u64, Entry, BuildHasherDefault<AsItIs>>;
+
+#[derive(Debug)]
+struct Entry {
+    text: Box<str>,
+    mandate: Arc<Mandate>,
+}
+
+/// Hashes what is a hash already.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        // No key comes this way.
+        self.0 = EndOfText::of(bytes);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Tells tokens apart by their last bytes, which belong to the signature and are as good as random: nobody but
 /// the STS could choose them such that the token is verified, and enters. Where a token is, it is compared
@@ -58,6 +84,12 @@ impl Hasher for EndOfText {
 }
 
 impl EndOfText {
+    fn of(text: &[u8]) -> u64 {
+        let mut hasher = Self::default();
+        hasher.write(text);
+        hasher.finish()
+    }
+
     /// Spreads the six bits of each character over all of the word.
     fn mix(&mut self, word: u64) {
         // 2^64 divided by the golden ratio (Knuth, TAOCP volume 3, section 6.4).
@@ -93,27 +125,39 @@ impl MandateCache {
         self.refused.insert(token.into());
     }
 
-    /// The mandate that `token` was verified to be.
-    pub fn get(&mut self, token: &str) -> Option<Arc<Mandate>> {
-        if let Some(mandate) = self.young.get(token) {
-            return Some(Arc::clone(mandate));
+    /// The mandate that `token` was verified to be. What is found was looked at before, so that nobody has to
+    /// look whether it is a token at all.
+    pub fn get(&mut self, token: &[u8]) -> Option<Arc<Mandate>> {
+        let hash = EndOfText::of(token);
+        let is_same = |entry: &&Entry| same(entry.text.as_bytes(), token);
+        if let Some(entry) = self.young.get(&hash).filter(is_same) {
+            return Some(Arc::clone(&entry.mandate));
         }
-        let (text, mandate) = self.old.remove_entry(token)?;
-        self.keep(text, Arc::clone(&mandate));
+        self.old.get(&hash).filter(is_same)?;
+        let entry = self.old.remove(&hash)?;
+        let mandate = Arc::clone(&entry.mandate);
+        self.keep(hash, entry);
         Some(mandate)
     }
 
     /// Remembers that `token` is `mandate`.
     pub fn insert(&mut self, token: &str, mandate: Arc<Mandate>) {
         if self.generation_size > 0 {
-            self.keep(token.into(), mandate);
+            let text = token.into();
+            let entry = Entry { text, mandate };
+            self.keep(EndOfText::of(token.as_bytes()), entry);
         }
     }
 
     /// Forgets `token`.
-    pub fn remove(&mut self, token: &str) {
-        self.young.remove(token);
-        self.old.remove(token);
+    pub fn remove(&mut self, token: &[u8]) {
+        let hash = EndOfText::of(token);
+        for generation in [&mut self.young, &mut self.old] {
+            let is_held = generation.get(&hash);
+            if is_held.is_some_and(|entry| same(entry.text.as_bytes(), token)) {
+                generation.remove(&hash);
+            }
+        }
     }
 
     /// Forgets everything: the keys have changed.
@@ -133,12 +177,26 @@ impl MandateCache {
         self.len() == 0
     }
 
-    fn keep(&mut self, text: Box<str>, mandate: Arc<Mandate>) {
+    fn keep(&mut self, hash: u64, entry: Entry) {
         if self.young.len() >= self.generation_size {
             self.old = mem::take(&mut self.young);
         }
-        self.young.insert(text, mandate);
+        self.young.insert(hash, entry);
     }
+}
+
+/// Whether both are the same. Slices are compared byte by byte in WebAssembly, which for a token takes as long as
+/// all the rest of finding it.
+pub(super) fn same(first: &[u8], second: &[u8]) -> bool {
+    let (words, rest) = first.as_chunks::<8>();
+    let (others, other_rest) = second.as_chunks::<8>();
+    let number = |word: &[u8; 8]| u64::from_le_bytes(*word);
+    first.len() == second.len()
+        && words
+            .iter()
+            .zip(others)
+            .all(|(word, other)| number(word) == number(other))
+        && rest == other_rest
 }
 
 #[cfg(test)]
@@ -161,10 +219,16 @@ mod tests {
         let mut cache = MandateCache::new(10);
         let (token, kept) = mandate("a");
         cache.insert(&token, Arc::clone(&kept));
-        assert!(Arc::ptr_eq(&cache.get(&token).unwrap(), &kept));
-        assert!(cache.get(&token[1..]).is_none() && cache.get("").is_none());
-        cache.remove(&token);
-        assert!(cache.get(&token).is_none() && cache.is_empty());
+        let found = |cache: &mut MandateCache, text: &str| cache.get(text.as_bytes());
+        assert!(Arc::ptr_eq(&found(&mut cache, &token).unwrap(), &kept));
+        assert!(found(&mut cache, &token[1..]).is_none() && found(&mut cache, "").is_none());
+        cache.remove(&token.as_bytes()[1..]);
+        assert!(
+            found(&mut cache, &token).is_some(),
+            "another one was removed"
+        );
+        cache.remove(token.as_bytes());
+        assert!(found(&mut cache, &token).is_none() && cache.is_empty());
     }
 
     #[test]
@@ -187,8 +251,22 @@ mod tests {
         let mut cache = MandateCache::new(10);
         let ends_alike = |start: &str| format!("{start}{}", "x".repeat(64));
         cache.insert(&ends_alike("a"), Arc::clone(&any));
-        assert!(cache.get(&ends_alike("b")).is_none());
-        assert!(cache.get(&ends_alike("a")).is_some());
+        assert!(cache.get(ends_alike("b").as_bytes()).is_none());
+        assert!(cache.get(ends_alike("a").as_bytes()).is_some());
+    }
+
+    #[test]
+    fn texts_are_the_same_when_all_of_them_is() {
+        for length in 0..40 {
+            let text: Vec<u8> = (0..length).collect();
+            assert!(same(&text, &text.clone()));
+            assert!(!same(&text, &[&text[..], b"x"].concat()));
+            for place in 0..text.len() {
+                let mut other = text.clone();
+                other[place] ^= 0x80;
+                assert!(!same(&text, &other), "{place} of {length}");
+            }
+        }
     }
 
     #[test]
@@ -199,10 +277,10 @@ mod tests {
         for number in 0..10_000 {
             let bad = format!("bad-{number}");
             cache.refuse(&bad);
-            assert!(cache.is_refused(&bad) && cache.get(&bad).is_none());
+            assert!(cache.is_refused(&bad) && cache.get(bad.as_bytes()).is_none());
             assert!(cache.refused.len() <= MAX_REFUSED);
         }
-        assert!(cache.get("good").is_some() && !cache.is_refused("good"));
+        assert!(cache.get(b"good").is_some() && !cache.is_refused("good"));
         let long = "x".repeat(MAX_REFUSED_BYTES + 1);
         cache.refuse(&long);
         assert!(!cache.is_refused(&long), "too long to keep");
@@ -228,12 +306,12 @@ mod tests {
         for number in 0..1000 {
             cache.insert(&format!("cold-{number}"), Arc::clone(&any));
             if number % 5 == 0 {
-                assert!(cache.get("hot").is_some(), "lost after {number}");
+                assert!(cache.get(b"hot").is_some(), "lost after {number}");
             }
             assert!(cache.len() <= 20);
         }
-        assert!(cache.get("cold-0").is_none(), "what nobody uses goes");
+        assert!(cache.get(b"cold-0").is_none(), "what nobody uses goes");
         cache.clear();
-        assert!(cache.is_empty() && cache.get("hot").is_none());
+        assert!(cache.is_empty() && cache.get(b"hot").is_none());
     }
 }

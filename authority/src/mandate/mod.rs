@@ -6,12 +6,10 @@ mod claims;
 #[cfg(test)]
 mod tests;
 
-use std::sync::OnceLock;
+use std::{borrow::Cow, sync::OnceLock};
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-use jwt_compact::{
-    Algorithm, AlgorithmExt, AlgorithmSignature, CreationError, Header, UntrustedToken,
-};
+use data_encoding::BASE64URL_NOPAD;
+use jwt_compact::{Algorithm, AlgorithmExt, AlgorithmSignature, CreationError, Header};
 use serde::{Deserialize, de::IgnoredAny};
 
 use self::claims::RawClaims;
@@ -23,7 +21,7 @@ use crate::{
     decision::Known,
     ids::{KeyId, ZoneId},
     jwks::KeySet,
-    key::{Es256, Es256Signature, SigningKey},
+    key::{Es256, Es256Signature, SigningKey, VerifyingKey},
     policy::input::MandateInput,
     refusal::{Reason, Refusal},
     revocation::{self, Anchor, Digest, HashKey},
@@ -45,6 +43,8 @@ pub const LIFECYCLE_SCOPE: &str = "agent:lifecycle";
 
 /// The `typ` of a mandate. Other signed artifacts have another, so none passes for a mandate.
 const TOKEN_TYPE: &str = "JWT";
+/// The `cty` of a mandate, where there is one.
+const CONTENT_TYPE: &str = "json";
 
 /// What a verifier accepts.
 #[derive(Clone, Copy, Debug)]
@@ -132,12 +132,24 @@ impl Mandate {
     }
 }
 
-/// Header parameters that a mandate never has: they would choose or carry the key (RFC 7515
-/// sections 4.1.2 to 4.1.6) or change the rules (4.1.11, RFC 7797).
+/// The header of a token (RFC 7515 section 4.1), and the parameters that a mandate never has: they would choose or
+/// carry the key (4.1.2 to 4.1.6) or change the rules (4.1.11, RFC 7797).
 #[derive(Deserialize)]
-struct ForeignParameters {
+struct TokenHeader<'a> {
+    #[serde(borrow)]
+    alg: Cow<'a, str>,
+    #[serde(borrow)]
+    typ: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    cty: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    kid: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "present")]
+    jku: bool,
     #[serde(default, deserialize_with = "present")]
     jwk: bool,
+    #[serde(default, deserialize_with = "present")]
+    x5u: bool,
     #[serde(default, deserialize_with = "present")]
     x5c: bool,
     #[serde(default, deserialize_with = "present")]
@@ -201,42 +213,52 @@ fn authenticate(token: &str, keys: &KeySet) -> Result<(Vec<u8>, KeyId), Refusal>
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Reason::TokenTooLarge.into());
     }
-    let (signed, _) = token.rsplit_once('.').ok_or(Reason::TokenMalformed)?;
-    let (_, payload) = signed.split_once('.').ok_or(Reason::TokenMalformed)?;
-    let parsed: UntrustedToken<'_, ForeignParameters> =
-        token.try_into().map_err(|_| Reason::TokenMalformed)?;
-
-    // RFC 8725 section 3.1: the key decides the algorithm, the header may only agree.
-    if parsed.algorithm() != Es256.name() {
-        return Err(Reason::AlgorithmNotAllowed.into());
-    }
-    let header = parsed.header();
-    let foreign = &header.other_fields;
-    if foreign.jwk
-        || foreign.x5c
-        || foreign.crit
-        || foreign.b64
-        || header.key_set_url.is_some()
-        || header.certificate_url.is_some()
-    {
-        return Err(Reason::HeaderNotAllowed.into());
-    }
-    if header.token_type.as_deref() != Some(TOKEN_TYPE) {
-        return Err(Reason::TypeNotAllowed.into());
-    }
-    let kid = header
-        .key_id
-        .as_deref()
-        .filter(|kid| !kid.is_empty())
-        .ok_or(Reason::KeyIdMissing)?;
-    let key = keys.get(kid).ok_or(Reason::KeyUnknown)?;
-    let signature = Es256Signature::try_from_slice(parsed.signature_bytes())
-        .map_err(|_| Reason::SignatureInvalid)?;
+    // A further dot would be in the payload, where base64url has none.
+    let (signed, signature) = token.rsplit_once('.').ok_or(Reason::TokenMalformed)?;
+    let (header, payload) = signed.split_once('.').ok_or(Reason::TokenMalformed)?;
+    let decoded = |text: &str| {
+        let decoded = BASE64URL_NOPAD.decode(text.as_bytes());
+        decoded.map_err(|_| Refusal::from(Reason::TokenMalformed))
+    };
+    let (payload, signature) = (decoded(payload)?, decoded(signature)?);
+    let (kid, key) = match keys.by_header(header) {
+        Some(known) => known,
+        None => key_of(&decoded(header)?, keys)?,
+    };
+    let signature =
+        Es256Signature::try_from_slice(&signature).map_err(|_| Reason::SignatureInvalid)?;
     if !Es256.verify_signature(&signature, key, signed.as_bytes()) {
         return Err(Reason::SignatureInvalid.into());
     }
-    let payload = Base64UrlUnpadded::decode_vec(payload).map_err(|_| Reason::TokenMalformed)?;
+    keys.remember_header(kid, header);
     Ok((payload, KeyId::from(kid)))
+}
+
+/// The key that a token with this header is to be verified by, if it is a mandate's.
+fn key_of<'k>(header: &[u8], keys: &'k KeySet) -> Result<(&'k str, &'k VerifyingKey), Refusal> {
+    let header: TokenHeader<'_> =
+        serde_json::from_slice(header).map_err(|_| Reason::TokenMalformed)?;
+    // RFC 7519 section 5.2: claims in a further token would say that they are a JWT.
+    let content = header.cty.as_deref().unwrap_or(CONTENT_TYPE);
+    if !content.eq_ignore_ascii_case(CONTENT_TYPE) {
+        return Err(Reason::TokenMalformed.into());
+    }
+    // RFC 8725 section 3.1: the key decides the algorithm, the header may only agree.
+    if header.alg != Es256.name() {
+        return Err(Reason::AlgorithmNotAllowed.into());
+    }
+    if header.jku || header.jwk || header.x5u || header.x5c || header.crit || header.b64 {
+        return Err(Reason::HeaderNotAllowed.into());
+    }
+    if header.typ.as_deref() != Some(TOKEN_TYPE) {
+        return Err(Reason::TypeNotAllowed.into());
+    }
+    let kid = header
+        .kid
+        .as_deref()
+        .filter(|kid| !kid.is_empty())
+        .ok_or(Reason::KeyIdMissing)?;
+    Ok(keys.named(kid).ok_or(Reason::KeyUnknown)?)
 }
 
 fn check_times(

@@ -187,6 +187,62 @@ fn a_header_neither_brings_a_key_nor_changes_the_rules() {
     assert!(verified(&header_token(json!({"x-trace": "1", "cty": "json"}))).is_ok());
 }
 
+/// One after the other with the same keys, as a gateway has them.
+#[test]
+fn a_header_that_is_known_lets_nothing_pass_that_its_key_did_not_sign() {
+    let other = kid("key-9");
+    let mut set = jwks();
+    set.keys
+        .push(crate::jwks::Jwk::new(&other, &key(9).verifying_key()));
+    let keys = KeySet::from_jwks(&set).unwrap();
+    let zone = ZONE.into();
+    let expected = Expected {
+        issuer: ISSUER,
+        zone: &zone,
+        uses: &GATEWAY,
+    };
+    let check = |token: &str| {
+        let verified = verify(token, &keys, &expected, NOW);
+        verified
+            .map(|mandate| mandate.key_id().to_string())
+            .map_err(|refusal| refusal.reason().clone())
+    };
+    let payload = claims_with(json!({})).to_string();
+    let by = |changes: serde_json::Value, signer: &SigningKey| {
+        jws(
+            &header_with(changes).to_string(),
+            payload.as_bytes(),
+            signer,
+        )
+    };
+    let named = json!({"kid": "key-9"});
+    for _ in 0..2 {
+        assert_eq!(
+            check(&by(json!({}), &key(9))),
+            Err(Reason::SignatureInvalid)
+        );
+        assert_eq!(
+            check(&by(named.clone(), &zone_key())),
+            Err(Reason::SignatureInvalid)
+        );
+        assert_eq!(check(&by(json!({}), &zone_key())), Ok(KID.to_owned()));
+        assert_eq!(check(&by(named.clone(), &key(9))), Ok("key-9".to_owned()));
+        let with_key = json!({"jwk": {"kty": "EC"}});
+        assert_eq!(
+            check(&by(with_key, &zone_key())),
+            Err(Reason::HeaderNotAllowed)
+        );
+        // Written another way, it is read again.
+        assert_eq!(
+            check(&by(json!({"x-trace": "1"}), &zone_key())),
+            Ok(KID.to_owned())
+        );
+    }
+    let known = header_with(json!({})).to_string();
+    let (key_id, _) = keys.by_header(&base64(known.as_bytes())).unwrap();
+    assert_eq!(key_id, KID);
+}
+
 #[test]
 fn another_typ_is_not_a_mandate() {
     for typ in [
