@@ -15,12 +15,13 @@ use authority::{
 use proxy_wasm::{
     hostcalls,
     traits::{Context, HttpContext},
-    types::{Action, BufferType, Bytes, MapType, Status},
+    types::{Action, BufferType, MapType, Status},
 };
 
 use crate::{
     exchanges::{Failure, Found, Key, Question},
-    host, identity, response, streams,
+    head::Head,
+    host, identity, raw, response, streams,
     worker::Worker,
 };
 
@@ -39,7 +40,7 @@ pub(crate) struct Waiter {
 /// A request as it came.
 pub(crate) struct Call {
     context_id: u32,
-    headers: Vec<(String, Bytes)>,
+    head: Head,
     /// When it came, in nanoseconds since the Unix epoch.
     started: u64,
     account: Rc<Account>,
@@ -80,29 +81,26 @@ impl Filter {
 }
 
 impl Call {
-    fn new(context_id: u32, headers: Vec<(String, Bytes)>) -> Self {
-        let sent = headers
-            .iter()
-            .find(|(name, value)| name == "x-request-id" && identity::is_request_id(value))
-            .and_then(|(_, value)| String::from_utf8(value.clone()).ok());
+    fn new(context_id: u32, head: Head) -> Self {
+        let sent = head
+            .values("x-request-id")
+            .find(|value| identity::is_request_id(value))
+            .and_then(|value| std::str::from_utf8(value).ok());
         let started = host::now_nanos();
         // The host makes one unless it is told not to; then time and context are as good as unique.
-        let request_id = sent.unwrap_or_else(|| format!("{started:x}-{context_id:x}"));
-        let printable = |name: &str| {
-            let (_, value) = headers.iter().find(|(own, _)| own == name)?;
-            std::str::from_utf8(value).ok()
-        };
+        let request_id = sent.map_or_else(|| format!("{started:x}-{context_id:x}"), str::to_owned);
         let account = Account {
             request_id,
-            traceparent: printable("traceparent")
+            traceparent: head
+                .text("traceparent")
                 .filter(|text| is_traceparent(text))
                 .map(str::to_owned),
-            method: printable(":method").map(Event::text).unwrap_or_default(),
+            method: head.text(":method").map(Event::text).unwrap_or_default(),
             ..Account::default()
         };
         Self {
             context_id,
-            headers,
+            head,
             started,
             account: Rc::new(account),
         }
@@ -116,7 +114,7 @@ impl Call {
         }
         let decided = decide(
             worker,
-            &self.headers,
+            &self.head,
             self.started,
             Rc::make_mut(&mut self.account),
         );
@@ -192,7 +190,7 @@ impl Call {
                         jti: claims.jti.clone(),
                         resource: permit.resource().to_owned(),
                     },
-                    token: presented(&self.headers),
+                    token: presented(&self.head),
                 };
                 let now = host::to_timestamp(host::now_nanos());
                 let found = worker.exchanges.find(&question, claims.exp, now);
@@ -221,7 +219,7 @@ impl Call {
         authorization: Authorization,
     ) -> Outcome {
         let request_id = &self.account.request_id;
-        if let Err(refusal) = forward(permit, authorization, &self.headers, request_id) {
+        if let Err(refusal) = forward(permit, authorization, &self.head, request_id) {
             return self.refused(worker, &refusal);
         }
         let account = Rc::clone(&self.account);
@@ -316,13 +314,13 @@ impl Drop for Filter {
 
 impl HttpContext for Filter {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let Ok(headers) = hostcalls::get_map_bytes(MapType::HttpRequestHeaders) else {
+        let Some(head) = raw::header_map(MapType::HttpRequestHeaders).and_then(Head::parse) else {
             return Action::Pause; // nothing is known of the request, so it goes nowhere
         };
         let Ok(mut worker) = self.worker.try_borrow_mut() else {
             return Action::Pause;
         };
-        match Call::new(self.context_id, headers).decide(&mut worker, false) {
+        match Call::new(self.context_id, head).decide(&mut worker, false) {
             Outcome::Passes => Action::Continue,
             Outcome::Waits | Outcome::Refused => Action::Pause,
         }
@@ -366,7 +364,7 @@ impl HttpContext for Filter {
 
 fn decide(
     worker: &mut Worker,
-    headers: &[(String, Bytes)],
+    head: &Head,
     started: u64,
     account: &mut Account,
 ) -> Result<Judged, Refusal> {
@@ -376,7 +374,7 @@ fn decide(
     if stale {
         return Err(Reason::StaleState.into());
     }
-    let request = read_request(headers)?;
+    let request = read_request(head)?;
     let now = host::to_timestamp(started);
     let identified = decision::identify(snapshot, worker.revoked.as_ref(), &request, now, account);
     let call = match identified {
@@ -423,16 +421,16 @@ fn decide(
     outcome.map(Judged::Permitted)
 }
 
-fn read_request(headers: &[(String, Bytes)]) -> Result<Request<'_>, Refusal> {
+fn read_request(head: &Head) -> Result<Request<'_>, Refusal> {
     let (mut method, mut target, mut authority) = ("", "", "");
     let (mut authorization, mut resource) = (SingleHeader::Absent, SingleHeader::Absent);
-    for (name, value) in headers {
-        match name.as_str() {
-            ":method" => method = text(value)?,
-            ":path" => target = text(value)?,
-            ":authority" => authority = text(value)?,
-            "authorization" => authorization.push(value),
-            RESOURCE_HEADER => resource.push(value),
+    for (name, value) in head.fields() {
+        match name {
+            b":method" => method = text(value)?,
+            b":path" => target = text(value)?,
+            b":authority" => authority = text(value)?,
+            b"authorization" => authorization.push(value),
+            _ if name == RESOURCE_HEADER.as_bytes() => resource.push(value),
             _ => {}
         }
     }
@@ -450,11 +448,8 @@ fn text(value: &[u8]) -> Result<&str, Refusal> {
 }
 
 /// The mandate as it was sent; the decision has seen that there is one, and in this form.
-fn presented(headers: &[(String, Bytes)]) -> String {
-    headers
-        .iter()
-        .find(|(name, _)| name == "authorization")
-        .and_then(|(_, value)| std::str::from_utf8(value).ok())
+fn presented(head: &Head) -> String {
+    head.text("authorization")
         .and_then(|value| value.trim().split_once(' '))
         .map(|(_, token)| token.trim_start().to_owned())
         .unwrap_or_default()
@@ -464,11 +459,11 @@ fn presented(headers: &[(String, Bytes)]) -> String {
 fn forward(
     permit: &Permit,
     authorization: Authorization,
-    headers: &[(String, Bytes)],
+    head: &Head,
     request_id: &str,
 ) -> Result<(), Refusal> {
     let rewrite = || -> Result<(), Status> {
-        remove_reserved(MapType::HttpRequestHeaders, Some(headers))?;
+        remove_reserved(MapType::HttpRequestHeaders, Some(head))?;
         match authorization {
             Authorization::AsSent => {}
             Authorization::Removed => {
@@ -483,9 +478,8 @@ fn forward(
         for (name, value) in identity::headers(permit.mandate().claims()) {
             hostcalls::add_map_value(MapType::HttpRequestHeaders, name, &value)?;
         }
-        let mut sent = headers.iter().filter(|(name, _)| name == "x-request-id");
-        if matches!((sent.next(), sent.next()), (Some((_, id)), None) if id == request_id.as_bytes())
-        {
+        let mut sent = head.values("x-request-id");
+        if matches!((sent.next(), sent.next()), (Some(id), None) if id == request_id.as_bytes()) {
             return Ok(());
         }
         hostcalls::set_map_value(
@@ -497,19 +491,23 @@ fn forward(
     rewrite().map_err(|_| Reason::InternalFault.into())
 }
 
-fn remove_reserved(map: MapType, known: Option<&[(String, Bytes)]>) -> Result<(), Status> {
+fn remove_reserved(map: MapType, known: Option<&Head>) -> Result<(), Status> {
     let read;
-    let headers = match known {
-        Some(headers) => headers,
+    let head = match known {
+        Some(head) => head,
         None => {
-            read = hostcalls::get_map_bytes(map)?;
+            read = raw::header_map(map)
+                .and_then(Head::parse)
+                .ok_or(Status::InternalFailure)?;
             &read
         }
     };
-    for (name, _) in headers
-        .iter()
+    for (name, _) in head
+        .fields()
         .filter(|(name, _)| identity::is_reserved(name))
     {
+        // The host lets no such name through that is not text; if it did, nothing would pass.
+        let name = std::str::from_utf8(name).map_err(|_| Status::BadArgument)?;
         hostcalls::remove_map_value(map, name)?;
     }
     Ok(())

@@ -35,8 +35,8 @@ const SMALL_STEPS: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 const LARGE_STEPS: NonZeroU32 = NonZeroU32::new(32).unwrap();
 /// Builtins that can take long by themselves.
 const LARGE: [&str; 6] = ["regex.", "glob.", "graph.", "json.", "object.", "sort"];
-/// One of these families that is a look-up and no more.
-const SMALL: &str = "object.get";
+/// Of these families, a look-up, and what is [bounded](super::bounded) in all that it makes.
+const SMALL: [&str; 2] = ["object.get", "object.union"];
 
 /// Gives evaluations a clock to be bounded by. This library has none of its own. The first call
 /// counts; later ones change nothing.
@@ -147,7 +147,7 @@ impl Policy {
                 let large = program
                     .builtin_info_table
                     .iter()
-                    .filter(|builtin| builtin.name != SMALL)
+                    .filter(|builtin| !SMALL.contains(&builtin.name.as_str()))
                     .any(|builtin| LARGE.iter().any(|name| builtin.name.starts_with(name)));
                 let steps = if large { LARGE_STEPS } else { SMALL_STEPS };
                 machine.set_execution_timer_config(Some(timer(steps)));
