@@ -124,7 +124,7 @@ impl Sts {
         if let Some(bound) = &claims.agent_session_id
             && self
                 .store
-                .session(&zone.id, bound.as_str(), now)
+                .session(&zone.id, bound.as_str())
                 .await?
                 .is_none_or(|session| session.state(now) != SessionState::Active)
         {

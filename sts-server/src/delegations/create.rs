@@ -140,7 +140,7 @@ impl Sts {
         let now = Moment::now();
         let row = self
             .store
-            .session(&zone.id, id, now)
+            .session(&zone.id, id)
             .await?
             .filter(|row| row.state(now) == SessionState::Active)
             .ok_or_else(endpoint_not_found)?;
@@ -225,7 +225,7 @@ impl Sts {
         let now = Moment::now();
         let mut sessions = BTreeSet::new();
         for id in [&row.source_session_id, &row.target_session_id] {
-            let session = change.session(&zone.id, id.as_str(), now).await?;
+            let session = change.session(&zone.id, id.as_str()).await?;
             sessions.extend(session.ok_or_else(endpoint_not_found)?.path);
         }
         let sessions = sessions.iter().map(String::as_str).collect();

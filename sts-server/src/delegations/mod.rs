@@ -310,7 +310,7 @@ impl Sts {
         {
             let source = self
                 .store
-                .session(&row.zone_id, edge.source_session_id.as_str(), Moment::now())
+                .session(&row.zone_id, edge.source_session_id.as_str())
                 .await?;
             if source.is_some_and(|source| caller.reaches(&source.path)) {
                 return Ok(());

@@ -119,6 +119,7 @@ impl Sts {
         let record = AuthorityRecord {
             id: claims.sid.clone(),
             root_id: claims.root_sid.clone(),
+            zone_id: zone.id.clone(),
             parent_id: presented.map(|claims| claims.sid.to_string()),
             application_id: claims.client_id.clone(),
             subject: claims.sub.clone(),

@@ -176,7 +176,7 @@ impl Sts {
         let now = Moment::now();
         let session = self
             .store
-            .session(&zone.id, id, now)
+            .session(&zone.id, id)
             .await?
             .ok_or_else(session_inactive)?;
         if session.application_id != *application {
@@ -241,14 +241,14 @@ impl Sts {
             ));
         }
         let now = Moment::now();
-        let ids: BTreeSet<&str> = edges
+        let ids: BTreeSet<String> = edges
             .iter()
-            .map(|edge| edge.source_session_id.as_str())
+            .map(|edge| edge.source_session_id.to_string())
             .collect();
-        let ids: Vec<&str> = ids.into_iter().collect();
+        let ids: Vec<String> = ids.into_iter().collect();
         let mut nodes: BTreeMap<String, SessionRow> = self
             .store
-            .sessions_by_id(&ids, now)
+            .sessions_by_id(&ids)
             .await?
             .into_iter()
             .map(|row| (row.id.to_string(), row))

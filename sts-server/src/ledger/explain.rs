@@ -187,7 +187,7 @@ impl Sts {
         let now = Moment::now();
         let mut sessions = Vec::new();
         for id in ids {
-            if let Some(row) = self.store.session(&zone.id, id, now).await? {
+            if let Some(row) = self.store.session(&zone.id, id).await? {
                 sessions.push(SessionView::new(row, 0, now));
             }
         }

@@ -432,7 +432,7 @@ impl Change {
                 self.is_recorded(&zone.id, anchor.kind, anchor.id).await?
             }
             AnchorKind::Session => {
-                let found = self.session(&zone.id, anchor.id, Moment::now()).await?;
+                let found = self.session(&zone.id, anchor.id).await?;
                 found.is_some()
             }
             AnchorKind::Delegation => self.delegation(&zone.id, anchor.id).await?.is_some(),

@@ -48,7 +48,7 @@ impl Sts {
         let mut row = change.own_session(zone, caller, id).await?;
         check_service(&row, now)?;
         check_generation(&row, heartbeat.lease_generation)?;
-        if row.suspended_at.is_some() || row.held {
+        if row.suspended_at.is_some() || row.is_held(now) {
             return Err(suspended());
         }
         if row.has_lapsed(now) {
@@ -76,7 +76,7 @@ impl Sts {
         let mut change = self.store.begin().await?;
         let mut row = change.own_session(zone, caller, id).await?;
         check_service(&row, now)?;
-        if row.suspended_at.is_some() || row.held {
+        if row.suspended_at.is_some() || row.is_held(now) {
             return Err(suspended());
         }
         row.lease_generation += 1;

@@ -136,7 +136,7 @@ impl Sts {
         caller: &Caller,
         id: &str,
     ) -> Result<SessionRow> {
-        let row = self.store.session(&zone.id, id, Moment::now()).await?;
+        let row = self.store.session(&zone.id, id).await?;
         owned(row, caller)
     }
 
@@ -186,7 +186,7 @@ impl Sts {
     ) -> Result<i64> {
         let now = Moment::now();
         let mut change = self.store.begin().await?;
-        let row = change.session(&zone.id, id, now).await?;
+        let row = change.session(&zone.id, id).await?;
         let row = owned(row, caller)?;
         if !row.state(now).is_live() || row.suspended_at.is_some() {
             return Err(Error::new(
@@ -225,7 +225,7 @@ impl Sts {
     ) -> Result<i64> {
         let now = Moment::now();
         let mut change = self.store.begin().await?;
-        let row = change.session(&zone.id, id, now).await?;
+        let row = change.session(&zone.id, id).await?;
         let row = owned(row, caller)?;
         if !row.state(now).is_live() || row.suspended_at.is_none() {
             let text = if row.has_lapsed(now) {
@@ -278,7 +278,7 @@ impl Sts {
         revocations::check_reason(&reason)?;
         let now = Moment::now();
         let mut change = self.store.begin().await?;
-        let row = change.session(&zone.id, id, now).await?;
+        let row = change.session(&zone.id, id).await?;
         let row = owned(row, caller)?;
         if !row.state(now).is_live() {
             return Ok(());
@@ -321,7 +321,7 @@ impl Change {
         caller: &Caller,
         id: &str,
     ) -> Result<SessionRow> {
-        let row = self.session(&zone.id, id, Moment::now()).await?;
+        let row = self.session(&zone.id, id).await?;
         owned(row, caller)
     }
 }

@@ -112,7 +112,7 @@ impl Sts {
         {
             let now = Moment::now();
             let live = change
-                .session(&zone.id, &replay.made_id, now)
+                .session(&zone.id, &replay.made_id)
                 .await?
                 .is_some_and(|row| row.state(now).is_live());
             return if live {
@@ -306,7 +306,7 @@ async fn parent(
         return Ok(None);
     };
     let now = Moment::now();
-    let parent = change.session(&zone.id, id, now).await?.ok_or_else(|| {
+    let parent = change.session(&zone.id, id).await?.ok_or_else(|| {
         Error::new(
             Code::PARENT_NOT_FOUND,
             "parent_id: no session of this zone has this id",
@@ -390,7 +390,7 @@ impl Sts {
             ended_at: None,
             ended_as: None,
             end_reason: None,
-            held: false,
+            held_from: None,
         };
         let edge = match &parent {
             Some(parent) if new.parent_authority == ParentAuthority::Inherit => {

@@ -70,7 +70,7 @@ impl Sts {
             let tasks = change.expire_tasks(now, BATCH).await?;
             let mut ended = u64::try_from(tasks.len()).unwrap_or_default();
             record_ends(&mut change, &tasks, "ttl").await?;
-            if let Some(service) = change.abandoned_service(now.minus(PATIENCE), now).await? {
+            if let Some(service) = change.abandoned_service(now.minus(PATIENCE)).await? {
                 ended += change
                     .end_subtree(&service, "expired", "lease", now)
                     .await?;
@@ -101,7 +101,7 @@ impl Sts {
             change
                 .hold(&zone, revocations::session(id), "lease lapsed", now)
                 .await?;
-            if let Some(row) = change.session(&zone, id, now).await? {
+            if let Some(row) = change.session(&zone, id).await? {
                 let lapsed = Changed::session("session.lapse", &row);
                 change.record(&zone, lapsed).await?;
             }

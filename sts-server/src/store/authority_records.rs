@@ -15,6 +15,9 @@ pub(crate) struct AuthorityRecord {
     /// `root_sid`.
     #[sqlx(try_from = "String")]
     pub(crate) root_id: AuthorityRecordId,
+    /// Its zone.
+    #[sqlx(try_from = "String")]
+    pub(crate) zone_id: ZoneId,
     /// The record of the mandate that was presented.
     pub(crate) parent_id: Option<String>,
     /// To whom.
@@ -51,12 +54,15 @@ impl Store {
         zone: &ZoneId,
         id: &str,
     ) -> Result<Option<AuthorityRecord>> {
-        let sql = "SELECT * FROM authority_records WHERE id = ? AND zone_id = ?";
-        Ok(sqlx::query_as(sql)
-            .bind(id)
-            .bind(zone.as_str())
-            .fetch_optional(&self.readers)
-            .await?)
+        let sql = "SELECT * FROM authority_records WHERE id = ?";
+        let read = async {
+            Ok(sqlx::query_as(sql)
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?)
+        };
+        let record: Option<AuthorityRecord> = self.kept.records.get(id.to_owned(), read).await?;
+        Ok(record.filter(|record| record.zone_id == *zone))
     }
 }
 
@@ -69,16 +75,18 @@ impl Change {
         application: &Application,
     ) -> Result<bool> {
         let kept = &self.2;
-        if let Some(known) = kept
+        let key = (zone.id.clone(), application.id.to_string());
+        let same_secret = kept
             .applications
-            .certain(&(zone.id.clone(), application.id.to_string()))
-            && let Some(in_force) = [zone.id.as_str(), &zone.slug]
-                .iter()
-                .find_map(|name| kept.zones.certain(&(*name).to_owned()))
-            && in_force.id == zone.id
-        {
-            return Ok(known.secret_hash == application.secret_hash
-                && in_force.active_policy_set_version_id == zone.active_policy_set_version_id);
+            .certain(&key, |known| known.secret_hash == application.secret_hash);
+        let policy = &zone.active_policy_set_version_id;
+        let same_policy = [zone.id.as_str(), &zone.slug].iter().find_map(|name| {
+            kept.zones.certain(&(*name).to_owned(), |in_force| {
+                (in_force.id == zone.id).then_some(in_force.active_policy_set_version_id == *policy)
+            })?
+        });
+        if let (Some(same_secret), Some(same_policy)) = (same_secret, same_policy) {
+            return Ok(same_secret && same_policy);
         }
         let sql = "SELECT count(*) FROM applications JOIN zones ON zones.id = zone_id
                    WHERE applications.id = ? AND secret_hash = ? AND applications.archived_at IS NULL

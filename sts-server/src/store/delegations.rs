@@ -112,6 +112,8 @@ pub(crate) enum End<'a> {
 }
 
 const ONE: &str = "SELECT * FROM delegations WHERE id = ? AND zone_id = ?";
+const ALONG: &str =
+    "SELECT d.* FROM json_each(?) AS p JOIN delegations AS d ON d.id = p.value ORDER BY p.key";
 
 impl Store {
     /// The delegation with this id in this zone.
@@ -123,21 +125,20 @@ impl Store {
         zone: &ZoneId,
         id: &str,
     ) -> Result<Option<DelegationRow>> {
-        Ok(sqlx::query_as(ONE)
-            .bind(id)
-            .bind(zone.as_str())
-            .fetch_optional(&self.readers)
-            .await?)
+        let found = self.delegations_along(&[id.to_owned()]).await?;
+        Ok(found.into_iter().find(|row| row.zone_id == *zone))
     }
 
     /// The delegations along `path`, in its order.
     pub(crate) async fn delegations_along(&self, path: &[String]) -> Result<Vec<DelegationRow>> {
-        let sql = "SELECT d.* FROM json_each(?) AS p JOIN delegations AS d ON d.id = p.value
-                   ORDER BY p.key";
-        Ok(sqlx::query_as(sql)
-            .bind(sqlx::types::Json(path))
-            .fetch_all(&self.readers)
-            .await?)
+        let read = async {
+            Ok(sqlx::query_as(ALONG)
+                .bind(sqlx::types::Json(path))
+                .fetch_all(&self.readers)
+                .await?)
+        };
+        let id = |row: &DelegationRow| row.id.to_string();
+        self.kept.delegations.all(path, id, read).await
     }
 
     /// The delegations of a zone at this end, all or those that are active at `now`.
@@ -244,17 +245,30 @@ impl Change {
         ids: &BTreeSet<&str>,
         now: Moment,
     ) -> Result<HashSet<String>> {
-        if ids.is_empty() {
-            return Ok(HashSet::new());
+        let is_in_force = |row: &DelegationRow| row.status(now) == "active";
+        let (mut in_force, mut unknown) = (HashSet::new(), Vec::new());
+        for id in ids {
+            let id = (*id).to_owned();
+            match self.2.delegations.certain(&id, is_in_force) {
+                Some(true) => _ = in_force.insert(id),
+                Some(false) => {}
+                None => unknown.push(id),
+            }
         }
-        let sql = "SELECT id FROM delegations WHERE id IN (SELECT value FROM json_each(?))
-                   AND revoked_at IS NULL AND expires_at > ?";
-        let active = sqlx::query_scalar(sql)
-            .bind(sqlx::types::Json(ids))
-            .bind(now)
+        if unknown.is_empty() {
+            return Ok(in_force);
+        }
+        let rows: Vec<DelegationRow> = sqlx::query_as(ALONG)
+            .bind(sqlx::types::Json(unknown))
             .fetch_all(&mut *self.0)
             .await?;
-        Ok(active.into_iter().collect())
+        for row in rows {
+            if is_in_force(&row) {
+                in_force.insert(row.id.to_string());
+            }
+            self.2.delegations.keep_certain(row.id.to_string(), row);
+        }
+        Ok(in_force)
     }
 
     /// Whether authority flows from one session to the other by delegations that are active at `now`.

@@ -14,36 +14,70 @@ use std::{
 use authority::ids::ZoneId;
 use sqlx::SqliteConnection;
 
-use super::{Application, KeyRow, ResourceRow, Result, Zone};
+use super::{
+    Application, AuthorityRecord, DelegationRow, KeyRow, ResourceRow, Result, SessionRow, Zone,
+    suspects::Suspects,
+};
 
-/// Tables of which rows are kept.
-const TABLES: [&str; 4] = ["applications", "resources", "signing_keys", "zones"];
+/// Tables of which rows are kept, and how SQLite calls them. All have a rowid: of the others SQLite tells nothing.
+const TABLES: [(Table, &str); 6] = [
+    (Table::Applications, "applications"),
+    (Table::Delegations, "delegations"),
+    (Table::Resources, "resources"),
+    (Table::Sessions, "sessions"),
+    (Table::SigningKeys, "signing_keys"),
+    (Table::Zones, "zones"),
+];
 /// How many rows of a kind are kept, or lists of rows.
 const MOST: usize = 4_096;
+/// The same for rows that clients make as many of as they like, and fill.
+const MOST_MADE: usize = 1_024;
 
-/// What is kept, each under its zone but the zones, which are under the id or slug they were asked for by.
+/// A table of which rows are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    Applications,
+    Delegations,
+    Resources,
+    Sessions,
+    SigningKeys,
+    Zones,
+}
+
+/// What is kept: zones under the id or slug they were asked for by, sessions, delegations and records under their
+/// id, the rest under its zone.
 pub(super) struct Kept {
     pub(super) zones: Rows<String, Zone>,
     pub(super) applications: Rows<(ZoneId, String), Application>,
     pub(super) resources: Rows<(ZoneId, String), ResourceRow>,
     pub(super) keys: Rows<ZoneId, Vec<KeyRow>>,
+    pub(super) sessions: Rows<String, SessionRow>,
+    pub(super) delegations: Rows<String, DelegationRow>,
+    pub(super) records: Rows<String, AuthorityRecord>,
+    pub(super) suspects: Suspects,
 }
 
 impl Kept {
     /// For as long as `changes` counts none.
     pub(super) fn new(changes: &Changes) -> Self {
+        // Records are only ever added: no change makes one that is kept untrue.
+        let never = Changes::default();
         Self {
-            zones: Rows::new(changes),
-            applications: Rows::new(changes),
-            resources: Rows::new(changes),
-            keys: Rows::new(changes),
+            zones: Rows::new(changes, Table::Zones, MOST),
+            applications: Rows::new(changes, Table::Applications, MOST),
+            resources: Rows::new(changes, Table::Resources, MOST),
+            keys: Rows::new(changes, Table::SigningKeys, MOST),
+            sessions: Rows::new(changes, Table::Sessions, MOST_MADE),
+            delegations: Rows::new(changes, Table::Delegations, MOST_MADE),
+            records: Rows::new(&never, Table::Zones, MOST_MADE),
+            suspects: Suspects::new(changes),
         }
     }
 }
 
-/// Counts the commits that changed a row in one of the tables.
+/// Counts of each table the commits that changed a row in it.
 #[derive(Clone, Default)]
-pub(super) struct Changes(Arc<Counted>);
+pub(super) struct Changes(Arc<[Counted; TABLES.len()]>);
 
 #[derive(Default)]
 struct Counted {
@@ -65,8 +99,9 @@ impl Changes {
             .lock_handle()
             .await?
             .set_update_hook(move |change| {
-                if TABLES.contains(&change.table) {
-                    self.0.touched.store(true, Ordering::SeqCst);
+                let tables = TABLES.iter().zip(self.0.iter());
+                for (_, counted) in tables.filter(|((_, name), _)| *name == change.table) {
+                    counted.touched.store(true, Ordering::SeqCst);
                 }
             });
         Ok(())
@@ -74,26 +109,46 @@ impl Changes {
 
     /// What was changed until now is in the database, or undone. To be called before anybody is told.
     pub(super) fn settle(&self) {
-        if self.0.touched.swap(false, Ordering::SeqCst) {
-            self.0.generation.fetch_add(1, Ordering::SeqCst);
+        for counted in self.0.iter() {
+            if counted.touched.swap(false, Ordering::SeqCst) {
+                counted.generation.fetch_add(1, Ordering::SeqCst);
+            }
         }
     }
 
-    fn generation(&self) -> u64 {
-        self.0.generation.load(Ordering::SeqCst)
+    /// How many commits have changed `table`.
+    pub(super) fn generation(&self, table: Table) -> u64 {
+        self.counted(table).map_or(u64::MAX, |counted| {
+            counted.generation.load(Ordering::SeqCst)
+        })
+    }
+
+    /// The same, if no change to the table is under way. To be asked by who writes.
+    pub(super) fn certain_generation(&self, table: Table) -> Option<u64> {
+        let counted = self.counted(table)?;
+        (!counted.touched.load(Ordering::SeqCst)).then(|| counted.generation.load(Ordering::SeqCst))
+    }
+
+    fn counted(&self, table: Table) -> Option<&Counted> {
+        let mut tables = TABLES.iter().zip(self.0.iter());
+        tables.find_map(|((one, _), counted)| (*one == table).then_some(counted))
     }
 }
 
 /// Rows of one kind, as they were in one generation.
 pub(super) struct Rows<K, V> {
     changes: Changes,
+    table: Table,
+    most: usize,
     kept: Mutex<(u64, HashMap<K, V>)>,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Rows<K, V> {
-    fn new(changes: &Changes) -> Self {
+    fn new(changes: &Changes, table: Table, most: usize) -> Self {
         Self {
             changes: changes.clone(),
+            table,
+            most,
             kept: Mutex::default(),
         }
     }
@@ -108,8 +163,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Rows<K, V> {
         read: impl Future<Output = Result<Option<V>>>,
     ) -> Result<Option<V>> {
         // From before the row is read: what changes meanwhile is counted after it, and the row not found again.
-        let generation = self.changes.generation();
-        if let Some(row) = self.find(generation, &key) {
+        let generation = self.changes.generation(self.table);
+        if let Some(row) = self.find(generation, &key, V::clone) {
             return Ok(Some(row));
         }
         let row = read.await?;
@@ -119,25 +174,51 @@ impl<K: Clone + Eq + Hash, V: Clone> Rows<K, V> {
         Ok(row)
     }
 
-    /// The row under `key` if it is kept and no change to its table is under way. To be asked by who writes:
-    /// then it is the row in the database until they are done.
-    pub(super) fn certain(&self, key: &K) -> Option<V> {
-        let Counted {
-            touched,
-            generation,
-        } = &*self.changes.0;
-        (!touched.load(Ordering::SeqCst))
-            .then(|| self.find(generation.load(Ordering::SeqCst), key))
-            .flatten()
+    /// The rows under `keys` if all of them are kept, or else what `read` finds with the key of each, which are kept.
+    /// Either way they are of one moment.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(super) async fn all(
+        &self,
+        keys: &[K],
+        key: impl Fn(&V) -> K,
+        read: impl Future<Output = Result<Vec<V>>>,
+    ) -> Result<Vec<V>> {
+        let generation = self.changes.generation(self.table);
+        let kept = keys.iter();
+        let kept = kept.map(|key| self.find(generation, key, V::clone));
+        if let Some(rows) = kept.collect() {
+            return Ok(rows);
+        }
+        let rows = read.await?;
+        for row in &rows {
+            self.keep(generation, key(row), row.clone());
+        }
+        Ok(rows)
     }
 
-    fn find(&self, generation: u64, key: &K) -> Option<V> {
+    /// What `look` makes of the row under `key` if it is kept and no change to its table is under way. To be asked
+    /// by who writes: then it is the row in the database until they are done.
+    pub(super) fn certain<T>(&self, key: &K, look: impl FnOnce(&V) -> T) -> Option<T> {
+        let generation = self.changes.certain_generation(self.table)?;
+        self.find(generation, key, look)
+    }
+
+    /// Keeps a row as who writes has read it, unless a change to its table is under way, which may have made it so.
+    pub(super) fn keep_certain(&self, key: K, row: V) {
+        if let Some(generation) = self.changes.certain_generation(self.table) {
+            self.keep(generation, key, row);
+        }
+    }
+
+    fn find<T>(&self, generation: u64, key: &K, look: impl FnOnce(&V) -> T) -> Option<T> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.0 < generation {
             *kept = (generation, HashMap::new());
         }
         (kept.0 == generation)
-            .then(|| kept.1.get(key).cloned())
+            .then(|| kept.1.get(key).map(look))
             .flatten()
     }
 
@@ -146,7 +227,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Rows<K, V> {
         if kept.0 != generation {
             return;
         }
-        if kept.1.len() >= MOST
+        if kept.1.len() >= self.most
             && let Some(another) = kept.1.keys().next().cloned()
         {
             kept.1.remove(&another);
@@ -160,23 +241,37 @@ mod tests {
     use super::*;
 
     fn changed(changes: &Changes) {
-        changes.0.touched.store(true, Ordering::SeqCst);
+        touch(changes);
         changes.settle();
+    }
+
+    fn touch(changes: &Changes) {
+        let touched = &changes.counted(Table::Sessions).unwrap().touched;
+        touched.store(true, Ordering::SeqCst);
+    }
+
+    fn rows<K: Clone + Eq + Hash, V: Clone>(changes: &Changes) -> Rows<K, V> {
+        Rows::new(changes, Table::Sessions, MOST)
+    }
+
+    fn certain(rows: &Rows<&str, i32>) -> Option<i32> {
+        rows.certain(&"a", i32::clone)
     }
 
     #[tokio::test]
     async fn a_row_is_read_once_in_a_generation_and_again_in_the_next() {
         let changes = Changes::default();
-        let rows = Rows::new(&changes);
+        let rows = rows(&changes);
         let read = async |value| rows.get("a", async move { Ok(value) }).await.unwrap();
         assert_eq!(read(None).await, None);
         assert_eq!(read(Some(1)).await, Some(1));
         assert_eq!(read(Some(2)).await, Some(1));
         changes.settle();
         assert_eq!(read(Some(2)).await, Some(1), "nothing was changed");
-        assert_eq!(rows.certain(&"a"), Some(1));
-        changes.0.touched.store(true, Ordering::SeqCst);
-        assert_eq!(rows.certain(&"a"), None, "a change is under way");
+        assert_eq!(certain(&rows), Some(1));
+        touch(&changes);
+        assert_eq!(certain(&rows), None, "a change is under way");
+        rows.keep_certain("a", 2);
         assert_eq!(read(Some(2)).await, Some(1), "and not committed");
         changed(&changes);
         assert_eq!(read(Some(3)).await, Some(3));
@@ -185,7 +280,7 @@ mod tests {
     #[tokio::test]
     async fn what_changed_while_it_was_read_is_read_again() {
         let changes = Changes::default();
-        let rows = Rows::new(&changes);
+        let rows = rows(&changes);
         let read = async {
             changed(&changes);
             Ok(Some("before"))
@@ -205,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_kept_than_there_is_room_for() {
-        let rows = Rows::new(&Changes::default());
+        let rows = rows(&Changes::default());
         for key in 0..MOST + 10 {
             rows.get(key, async { Ok(Some(())) }).await.unwrap();
         }

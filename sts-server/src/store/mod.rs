@@ -18,6 +18,7 @@ mod resources;
 mod revocations;
 mod sessions;
 mod shadows;
+mod suspects;
 #[cfg(test)]
 pub(crate) mod tests;
 mod writer;

@@ -8,7 +8,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::{FromRow, Sqlite, Transaction};
 
-use super::{Change, Page, PageRequest, Result, Store};
+use super::{
+    Change, Page, PageRequest, Result, Store,
+    suspects::{MOST_SUSPECTS, Suspect},
+};
 use crate::clock::Moment;
 
 /// Where a zone's revocations stand.
@@ -114,6 +117,20 @@ fn in_force<'q>(
         .bind(zone.as_str())
 }
 
+/// What was revoked in a zone after the epoch `after`, one more than are kept at most.
+fn newer<'q>(
+    zone: &'q ZoneId,
+    after: i64,
+) -> sqlx::query::QueryAs<'q, Sqlite, Suspect, sqlx::sqlite::SqliteArguments> {
+    let sql = "SELECT anchor_type, anchor_id, epoch FROM revocations
+               WHERE zone_id = ? AND epoch > ? AND withdrawn_at IS NULL ORDER BY epoch LIMIT ?";
+    sqlx::query_as(sql).bind(zone.as_str()).bind(after).bind(
+        i64::try_from(MOST_SUSPECTS)
+            .unwrap_or(i64::MAX)
+            .saturating_add(1),
+    )
+}
+
 /// A look at the revocations of a zone as they stood at one moment.
 pub(crate) struct RevocationView {
     view: Transaction<'static, Sqlite>,
@@ -154,6 +171,14 @@ impl Store {
         zone: &ZoneId,
         anchors: &[Anchor<'_>],
     ) -> Result<Vec<RevocationRow>> {
+        let suspects = &self.kept.suspects;
+        let read = async |after| Ok(newer(zone, after).fetch_all(&self.readers).await?);
+        if suspects
+            .clear(zone, anchors, suspects.generation(), read)
+            .await?
+        {
+            return Ok(Vec::new());
+        }
         Ok(in_force(zone, anchors).fetch_all(&self.readers).await?)
     }
 
@@ -300,6 +325,13 @@ impl Change {
         zone: &ZoneId,
         anchors: &[Anchor<'_>],
     ) -> Result<Vec<RevocationRow>> {
+        let suspects = &self.2.suspects;
+        if let Some(generation) = suspects.certain_generation() {
+            let read = async |after| Ok(newer(zone, after).fetch_all(&mut *self.0).await?);
+            if suspects.clear(zone, anchors, generation, read).await? {
+                return Ok(Vec::new());
+            }
+        }
         Ok(in_force(zone, anchors).fetch_all(&mut *self.0).await?)
     }
 

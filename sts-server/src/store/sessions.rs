@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use authority::ids::{AgentSessionId, ApplicationId, ZoneId};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::{FromRow, QueryBuilder, Sqlite};
 
@@ -64,8 +65,8 @@ pub(crate) struct SessionRow {
     pub(crate) ended_as: Option<String>,
     /// Why.
     pub(crate) end_reason: Option<String>,
-    /// Whether an ancestor keeps it from acting.
-    pub(crate) held: bool,
+    /// From when on an ancestor keeps it from acting, unless it changes; 0 if one does for good.
+    pub(crate) held_from: Option<Moment>,
 }
 
 /// What a session can be.
@@ -105,7 +106,7 @@ impl SessionRow {
         if self.expires_at.is_some_and(|end| end <= now) {
             return SessionState::Expired;
         }
-        if self.suspended_at.is_some() || self.has_lapsed(now) || self.held {
+        if self.suspended_at.is_some() || self.has_lapsed(now) || self.is_held(now) {
             return SessionState::Suspended;
         }
         SessionState::Active
@@ -115,6 +116,11 @@ impl SessionRow {
     pub(crate) fn has_lapsed(&self, now: Moment) -> bool {
         self.heartbeat_deadline_at
             .is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether an ancestor keeps it from acting: one that is suspended or has let its lease lapse.
+    pub(crate) fn is_held(&self, now: Moment) -> bool {
+        self.held_from.is_some_and(|from| from <= now)
     }
 
     /// The path as it stands in the database, and in the claim.
@@ -145,41 +151,37 @@ const HELD: &str =
     "EXISTS (SELECT 1 FROM json_each(s.path) AS p JOIN sessions AS a ON a.id = p.value
     WHERE a.id <> s.id AND (a.suspended_at IS NOT NULL OR a.heartbeat_deadline_at <= ";
 
-fn select(now: Moment) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new("SELECT s.*, ");
-    push_held(&mut query, now);
-    query.push(" AS held FROM sessions AS s WHERE ");
-    query
+/// Sessions as they are at any time, for as long as nothing is changed about them and their ancestors.
+fn select() -> QueryBuilder<Sqlite> {
+    QueryBuilder::new(
+        "SELECT s.*, (
+             SELECT min(CASE WHEN a.suspended_at IS NULL THEN a.heartbeat_deadline_at ELSE 0 END)
+             FROM json_each(s.path) AS p JOIN sessions AS a ON a.id = p.value WHERE a.id <> s.id
+         ) AS held_from FROM sessions AS s WHERE ",
+    )
 }
 
 fn push_held(query: &mut QueryBuilder<Sqlite>, now: Moment) {
     query.push(HELD).push_bind(now).push("))");
 }
 
-fn one(zone: &ZoneId, id: &str, now: Moment) -> QueryBuilder<Sqlite> {
-    let mut query = select(now);
-    query.push("s.id = ").push_bind(id.to_owned());
+fn among(ids: impl Serialize + Send + 'static) -> QueryBuilder<Sqlite> {
+    let mut query = select();
     query
-        .push(" AND s.zone_id = ")
-        .push_bind(zone.as_str().to_owned());
+        .push("s.id IN (SELECT value FROM json_each(")
+        .push_bind(sqlx::types::Json(ids))
+        .push("))");
     query
 }
 
 impl Store {
-    /// The session with this id in this zone, as it stands at `now`.
+    /// The session with this id in this zone.
     ///
     /// # Errors
     /// [`StoreError::Database`](super::StoreError::Database), here and below.
-    pub(crate) async fn session(
-        &self,
-        zone: &ZoneId,
-        id: &str,
-        now: Moment,
-    ) -> Result<Option<SessionRow>> {
-        Ok(one(zone, id, now)
-            .build_query_as()
-            .fetch_optional(&self.readers)
-            .await?)
+    pub(crate) async fn session(&self, zone: &ZoneId, id: &str) -> Result<Option<SessionRow>> {
+        let found = self.sessions_by_id(&[id.to_owned()]).await?;
+        Ok(found.into_iter().find(|row| row.zone_id == *zone))
     }
 
     /// The sessions of a zone that pass `filter`.
@@ -190,7 +192,7 @@ impl Store {
         page: &PageRequest,
         now: Moment,
     ) -> Result<Page<SessionRow>> {
-        let mut query = select(now);
+        let mut query = select();
         query
             .push("s.zone_id = ")
             .push_bind(zone.as_str())
@@ -233,20 +235,15 @@ impl Store {
     }
 
     /// The sessions with these ids, whatever zone they are of.
-    pub(crate) async fn sessions_by_id(
-        &self,
-        ids: &[&str],
-        now: Moment,
-    ) -> Result<Vec<SessionRow>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut query = select(now);
-        query
-            .push("s.id IN (SELECT value FROM json_each(")
-            .push_bind(sqlx::types::Json(ids))
-            .push("))");
-        Ok(query.build_query_as().fetch_all(&self.readers).await?)
+    pub(crate) async fn sessions_by_id(&self, ids: &[String]) -> Result<Vec<SessionRow>> {
+        let read = async {
+            Ok(among(ids.to_vec())
+                .build_query_as()
+                .fetch_all(&self.readers)
+                .await?)
+        };
+        let id = |row: &SessionRow| row.id.to_string();
+        self.kept.sessions.all(ids, id, read).await
     }
 
     /// When the next session ends of itself: a task at its end, a service `patience` after its lease.
@@ -302,38 +299,43 @@ pub(crate) struct LiveSessions {
 
 impl Change {
     /// The session with this id in this zone, as it stands within this change.
-    pub(crate) async fn session(
-        &mut self,
-        zone: &ZoneId,
-        id: &str,
-        now: Moment,
-    ) -> Result<Option<SessionRow>> {
-        Ok(one(zone, id, now)
-            .build_query_as()
-            .fetch_optional(&mut *self.0)
-            .await?)
+    pub(crate) async fn session(&mut self, zone: &ZoneId, id: &str) -> Result<Option<SessionRow>> {
+        let mut query = select();
+        query.push("s.id = ").push_bind(id);
+        query.push(" AND s.zone_id = ").push_bind(zone.as_str());
+        Ok(query.build_query_as().fetch_optional(&mut *self.0).await?)
     }
 
-    /// Those of these sessions that are active at `now`, given all ancestors of each are among them.
+    /// Those of these sessions that are active at `now`, as they stand within this change.
     pub(crate) async fn active_among(
         &mut self,
         ids: &BTreeSet<&str>,
         now: Moment,
     ) -> Result<HashSet<String>> {
-        if ids.is_empty() {
-            return Ok(HashSet::new());
+        let is_active = |row: &SessionRow| row.state(now) == SessionState::Active;
+        let (mut active, mut unknown) = (HashSet::new(), Vec::new());
+        for id in ids {
+            let id = (*id).to_owned();
+            match self.2.sessions.certain(&id, is_active) {
+                Some(true) => _ = active.insert(id),
+                Some(false) => {}
+                None => unknown.push(id),
+            }
         }
-        let sql = "SELECT id FROM sessions WHERE id IN (SELECT value FROM json_each(?))
-                   AND ended_at IS NULL AND suspended_at IS NULL
-                   AND (expires_at IS NULL OR expires_at > ?)
-                   AND (heartbeat_deadline_at IS NULL OR heartbeat_deadline_at > ?)";
-        let active = sqlx::query_scalar(sql)
-            .bind(sqlx::types::Json(ids))
-            .bind(now)
-            .bind(now)
+        if unknown.is_empty() {
+            return Ok(active);
+        }
+        let rows: Vec<SessionRow> = among(unknown)
+            .build_query_as()
             .fetch_all(&mut *self.0)
             .await?;
-        Ok(active.into_iter().collect())
+        for row in rows {
+            if is_active(&row) {
+                active.insert(row.id.to_string());
+            }
+            self.2.sessions.keep_certain(row.id.to_string(), row);
+        }
+        Ok(active)
     }
 
     /// What the limits on sessions look at.
@@ -509,7 +511,7 @@ impl Change {
 
     /// Writes down of up to `most` tasks that their time is over.
     pub(crate) async fn expire_tasks(&mut self, now: Moment, most: u32) -> Result<Vec<SessionRow>> {
-        let mut query = select(now);
+        let mut query = select();
         query
             .push("s.ended_at IS NULL AND s.expires_at <= ")
             .push_bind(now)
@@ -528,12 +530,8 @@ impl Change {
     }
 
     /// A service that has been without a holder since before `since`.
-    pub(crate) async fn abandoned_service(
-        &mut self,
-        since: Moment,
-        now: Moment,
-    ) -> Result<Option<SessionRow>> {
-        let mut query = select(now);
+    pub(crate) async fn abandoned_service(&mut self, since: Moment) -> Result<Option<SessionRow>> {
+        let mut query = select();
         query
             .push("s.ended_at IS NULL AND s.heartbeat_deadline_at <= ")
             .push_bind(since)

@@ -1,5 +1,7 @@
 //! What the database itself holds to, whatever the code above it asks for.
 
+mod grounds;
+
 use std::time::Duration;
 
 use authority::{
