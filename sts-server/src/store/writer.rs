@@ -1,6 +1,6 @@
-//! The one writer of the database. Changes take turns, each in a savepoint of its own, and those that
-//! queue up are committed together: one wait for the disk makes all of them durable, and none of them
-//! is seen by a reader, or answered, before that.
+//! The one writer of the database. Changes take turns, all but the first of a transaction in a savepoint of
+//! its own, and those that queue up are committed together: one wait for the disk makes all of them durable,
+//! and none of them is seen by a reader, or answered, before that.
 
 use std::{
     collections::HashMap,
@@ -43,8 +43,11 @@ struct Shared {
 /// What is not committed yet.
 #[derive(Default)]
 struct Batch {
-    /// In a transaction, from the first change on, and in the savepoint of the last one.
+    /// In a transaction, from the first change on.
     connection: Option<PoolConnection<Sqlite>>,
+    /// And in the savepoint of the last change. The first has none: to undo it is to undo the transaction, and in
+    /// a savepoint SQLite would keep a copy of every page that it touches.
+    in_savepoint: bool,
     /// Those who want to know that it is durable.
     waiting: Vec<oneshot::Sender<Result<()>>>,
     /// Since when the first of them does.
@@ -63,7 +66,7 @@ struct Queued<'a> {
     served: bool,
 }
 
-/// A turn to write: a connection in a savepoint. Dropped, all of it is undone.
+/// A turn to write: a connection in a transaction. Dropped, all that was done in the turn is undone.
 pub(crate) struct Turn {
     writer: Writer,
     batch: Option<OwnedMutexGuard<Batch>>,
@@ -126,9 +129,8 @@ impl Writer {
             Some(connection) => connection,
             None => {
                 let mut connection = self.0.pool.acquire().await?;
-                connection
-                    .execute("BEGIN IMMEDIATE; SAVEPOINT change")
-                    .await?;
+                connection.execute("BEGIN IMMEDIATE").await?;
+                batch.in_savepoint = false;
                 connection
             }
         };
@@ -184,12 +186,17 @@ impl Batch {
     /// that the database's thread is called costs as much as one.
     async fn next(&mut self) -> Result<()> {
         if let Some(connection) = &mut self.connection {
-            let done = if self.abandoned {
-                self.ledgers.clear();
-                "ROLLBACK TO change"
-            } else {
-                "RELEASE change; SAVEPOINT change"
+            let done = match (self.abandoned, self.in_savepoint) {
+                (true, true) => "ROLLBACK TO change",
+                (true, false) => "ROLLBACK; BEGIN IMMEDIATE",
+                (false, true) => "RELEASE change; SAVEPOINT change",
+                (false, false) => "SAVEPOINT change",
             };
+            if self.abandoned {
+                self.ledgers.clear();
+            } else {
+                self.in_savepoint = true;
+            }
             connection.execute(done).await?;
         }
         self.abandoned = false;
@@ -201,11 +208,14 @@ impl Batch {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        let commit = if std::mem::take(&mut self.abandoned) {
+        let abandoned = std::mem::take(&mut self.abandoned);
+        if abandoned {
             self.ledgers.clear();
-            "ROLLBACK TO change; COMMIT"
-        } else {
-            "COMMIT"
+        }
+        let commit = match (abandoned, self.in_savepoint) {
+            (true, true) => "ROLLBACK TO change; COMMIT",
+            (true, false) => "ROLLBACK",
+            (false, _) => "COMMIT",
         };
         match connection.execute(commit).await {
             Ok(_) => {
