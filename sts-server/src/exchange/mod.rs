@@ -87,16 +87,17 @@ impl Trail {
     }
 
     /// What is to be written down, with what was minted.
-    fn end(self, mint: Option<(AuthorityRecord, Grounds)>) -> Exchange {
+    fn end(self, mint: Option<(AuthorityRecord, Grounds)>) -> Result<Exchange> {
         let mut event = self.event;
         event.latency_us = u64::try_from(self.started.elapsed().as_micros()).ok();
         event.occurred_at = clock::occurred_now();
         telemetry::describe(&event);
-        Exchange {
+        Ok(Exchange {
+            text: event.canonical().map_err(Error::internal)?,
             event,
             mint,
             inputs: self.inputs,
-        }
+        })
     }
 }
 
@@ -216,7 +217,7 @@ impl Sts {
             claims,
             kid,
         };
-        let exchange = allowed.end(Some((record, grounds)));
+        let exchange = allowed.end(Some((record, grounds)))?;
         let ledger = if passes_on {
             self.record_with_delegation(exchange).await?
         } else {
@@ -273,7 +274,7 @@ impl Sts {
             reason,
             "exchange denied"
         );
-        let ledger = self.recorder.record(&self.store, trail.end(None)).await?;
+        let ledger = self.recorder.record(&self.store, trail.end(None)?).await?;
         self.recorded(&ledger, 1);
         Ok(())
     }

@@ -35,6 +35,8 @@ const MOST_WAITING: usize = 4_096;
 /// What an exchange leaves.
 pub(crate) struct Exchange {
     pub(super) event: Event,
+    /// The event in canonical form, made by whoever asked and not while others wait for their turn.
+    pub(super) text: String,
     /// Of a mint: its record, and on what it rests.
     pub(super) mint: Option<(AuthorityRecord, Grounds)>,
     /// What the policy was asked.
@@ -236,7 +238,8 @@ impl Change {
         let mut zones: BTreeMap<&ZoneId, Vec<ExchangeRows<'_>>> = BTreeMap::new();
         for exchange in exchanges {
             let record = exchange.mint.as_ref().map(|(record, _)| record);
-            let rows = (&exchange.event, record, exchange.inputs.as_slice());
+            let (event, text) = (&exchange.event, exchange.text.as_str());
+            let rows = (event, text, record, exchange.inputs.as_slice());
             zones.entry(&exchange.event.zone_id).or_default().push(rows);
         }
         let mut heads = BTreeMap::new();
@@ -295,8 +298,10 @@ mod tests {
     use crate::store::tests::{chain, told, with_zone};
 
     fn denial(zone: &Zone, number: u32) -> Exchange {
+        let event = told(zone, number);
         Exchange {
-            event: told(zone, number),
+            text: event.canonical().unwrap(),
+            event,
             mint: None,
             inputs: Arc::default(),
         }
@@ -318,6 +323,7 @@ mod tests {
             let is_good = number % 10 != 7;
             if !is_good {
                 exchange.event.id.clone_from(&taken);
+                exchange.text = exchange.event.canonical().unwrap();
             }
             tasks.spawn(async move {
                 let outcome = recorder.record(&store, exchange).await;

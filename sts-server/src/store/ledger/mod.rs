@@ -51,8 +51,14 @@ pub(crate) struct Entry {
     pub(crate) event: String,
 }
 
-/// What is kept of an exchange: its event, the record of its mint, and what the policy was asked.
-pub(crate) type ExchangeRows<'a> = (&'a Event, Option<&'a AuthorityRecord>, &'a [PolicyInputRow]);
+/// What is kept of an exchange: its event, that in canonical form, the record of its mint, and what the policy was
+/// asked.
+pub(crate) type ExchangeRows<'a> = (
+    &'a Event,
+    &'a str,
+    Option<&'a AuthorityRecord>,
+    &'a [PolicyInputRow],
+);
 
 /// A checkpoint as it stands in the ledger.
 #[derive(Clone, Debug, Serialize)]
@@ -317,19 +323,13 @@ impl Change {
         zone: &ZoneId,
         exchanges: &[ExchangeRows<'_>],
     ) -> Result<LedgerHead> {
-        let contents: Vec<String> = exchanges
-            .iter()
-            .map(|(event, ..)| event.canonical().map_err(|_| damaged("an event")))
-            .collect::<Result<_>>()?;
-        let events = exchanges.iter().zip(&contents);
-        let events: Vec<_> = events
-            .map(|((event, ..), content)| (*event, content.as_str()))
-            .collect();
-        let records = exchanges.iter().filter_map(|(_, record, _)| *record);
+        let events = exchanges.iter().map(|(event, text, ..)| (*event, *text));
+        let events: Vec<_> = events.collect();
+        let records = exchanges.iter().filter_map(|(_, _, record, _)| *record);
         let records: Vec<_> = records.map(packed::record).collect();
         let inputs: Vec<_> = exchanges
             .iter()
-            .flat_map(|(event, _, inputs)| inputs.iter().map(|input| (&event.request_id, input)))
+            .flat_map(|(event, .., inputs)| inputs.iter().map(|input| (&event.request_id, input)))
             .collect();
         let (ledger, rows) = self.link(zone, &events).await?;
         rows.bind(packed::INSERT_EXCHANGES, zone, &ledger)
