@@ -62,8 +62,10 @@ const READERS: u32 = 4;
 /// Pages of the log after which they are written back into the database: an event touches pages all over
 /// the indexes, and those that are touched again meanwhile are written back once.
 const CHECKPOINT_PAGES: &str = "8000";
-/// What a connection keeps of the database, as SQLite takes it: in KiB, and negative.
-const WRITER_CACHE: &str = "-32768";
+/// What the connections keep of the database, as SQLite takes it: in KiB, and negative. What changes touch again
+/// and again is far less than that; what they touch once, the system has in memory as well.
+const WRITER_CACHE: &str = "-16384";
+const READER_CACHE: &str = "-1024";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a connection that reads.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -240,7 +242,7 @@ impl Store {
             .acquire_timeout(QUEUE_TIMEOUT)
             // A file does not hang up, and asking costs as much as a query.
             .test_before_acquire(false)
-            .connect_with(options)
+            .connect_with(options.pragma("cache_size", READER_CACHE))
             .await?;
         Ok(Self {
             readers,
