@@ -280,6 +280,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_secret_that_was_right_is_not_hashed_again() {
+        let credentials = Credentials::new().unwrap();
+        let secret = Secret::new("right".to_owned());
+        let hash = credentials.hash(&secret).await.unwrap();
+        let verify = async |text: &str| {
+            let secret = Secret::new(text.to_owned());
+            credentials.verify(&"a".into(), &hash, &secret).await
+        };
+        assert!(verify("right").await.unwrap());
+        // Nothing can be hashed any more, nor wait for it.
+        let _all = credentials
+            .permits
+            .acquire_many(u32::try_from(PARALLEL_HASHES).unwrap())
+            .await
+            .unwrap();
+        let _queue: Vec<_> = (0..MAX_WAITING)
+            .map(|_| Place::take(&credentials.waiting).unwrap())
+            .collect();
+        assert!(verify("right").await.unwrap());
+        assert!(matches!(verify("wrong").await, Err(CredentialError::Busy)));
+    }
+
+    #[tokio::test]
     async fn beyond_the_bound_nobody_waits() {
         let credentials = Credentials::new().unwrap();
         let _all = credentials
