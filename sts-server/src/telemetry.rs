@@ -125,15 +125,18 @@ impl Telemetry {
         }
     }
 
-    /// The span of what a gateway decided, if its caller traces.
-    pub(crate) fn decided(&self, event: &Event) {
-        let (Some(exporting), Some(traceparent)) = (&self.0, &event.traceparent) else {
+    /// The span of what a gateway decided, if its caller traces: `text` is the event.
+    pub(crate) fn decided(&self, traceparent: Option<&str>, text: &str) {
+        let (Some(exporting), Some(traceparent)) = (&self.0, traceparent) else {
             return;
         };
         let parent = remote(Some(traceparent));
         if !parent.span().span_context().is_sampled() {
             return;
         }
+        let Ok(event) = serde_json::from_str::<Event>(text) else {
+            return;
+        };
         let end = std::time::UNIX_EPOCH + Duration::from_micros(event.occurred_at.0);
         let took = Duration::from_micros(event.latency_us.unwrap_or_default());
         let tracer = &exporting.gateways.tracer;
@@ -141,7 +144,7 @@ impl Telemetry {
             .span_builder("gateway_request")
             .with_kind(SpanKind::Server)
             .with_start_time(end.checked_sub(took).unwrap_or(end))
-            .with_attributes(attributes(event))
+            .with_attributes(attributes(&event))
             .start_with_context(tracer, &parent);
         parent.with_span(span).span().end_with_timestamp(end);
     }

@@ -55,7 +55,7 @@ fn write(text: &mut String, value: &Value) {
 }
 
 /// Section 3.2.2.2.
-fn write_string(text: &mut String, string: &str) {
+pub(super) fn write_string(text: &mut String, string: &str) {
     text.push('"');
     let mut plain_from = 0;
     for (place, byte) in string.bytes().enumerate() {

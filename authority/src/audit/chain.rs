@@ -82,14 +82,32 @@ pub fn link(
     previous: &Hash,
     content: &str,
 ) -> Hash {
-    let mut hasher = Sha256::new();
-    hasher.update(DOMAIN);
-    hasher.update(Sha256::digest(zone.as_str()));
-    hasher.update(seq.to_be_bytes());
-    hasher.update(recorded_at.0.to_be_bytes());
-    hasher.update(previous.0);
-    hasher.update(Sha256::digest(content));
-    Hash(hasher.finalize().into())
+    Chain::of(zone).link(seq, recorded_at, previous, content)
+}
+
+/// The chain of a zone, to which more than one link is added.
+#[derive(Clone, Debug)]
+pub struct Chain(Sha256);
+
+impl Chain {
+    /// That of `zone`.
+    pub fn of(zone: &ZoneId) -> Self {
+        Self(
+            Sha256::new()
+                .chain_update(DOMAIN)
+                .chain_update(Sha256::digest(zone.as_str())),
+        )
+    }
+
+    /// As [`link()`].
+    pub fn link(&self, seq: u64, recorded_at: OccurredAt, previous: &Hash, content: &str) -> Hash {
+        let mut hasher = self.0.clone();
+        hasher.update(seq.to_be_bytes());
+        hasher.update(recorded_at.0.to_be_bytes());
+        hasher.update(previous.0);
+        hasher.update(Sha256::digest(content));
+        Hash(hasher.finalize().into())
+    }
 }
 
 /// Where a ledger stood.

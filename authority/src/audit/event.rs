@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
+use super::scanner::is_canonical;
 use crate::{
     decision::shadow::{MAX_PATH_BYTES, Text},
     ids::ZoneId,
@@ -120,15 +121,40 @@ impl fmt::Display for OccurredAt {
 impl OccurredAt {
     /// Reads what [`Display`](fmt::Display) writes, and nothing else.
     pub fn parse(text: &str) -> Option<Self> {
-        let number = |range: std::ops::Range<usize>| -> Option<u64> {
-            let digits = text.get(range)?;
-            let all = digits.bytes().all(|byte| byte.is_ascii_digit());
-            all.then(|| digits.parse().ok()).flatten()
+        let bytes: &[u8; 27] = text.as_bytes().try_into().ok()?;
+        let number = |range: std::ops::Range<usize>| {
+            bytes.get(range)?.iter().try_fold(0_u64, |number, byte| {
+                byte.is_ascii_digit()
+                    .then(|| number * 10 + u64::from(byte - b'0'))
+            })
         };
+        let separated = [
+            (4, b'-'),
+            (7, b'-'),
+            (10, b'T'),
+            (13, b':'),
+            (16, b':'),
+            (19, b'.'),
+            (26, b'Z'),
+        ];
+        if separated
+            .iter()
+            .any(|(place, byte)| bytes.get(*place) != Some(byte))
+        {
+            return None;
+        }
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
         let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
         let fraction = number(20..26)?;
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        let is_leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let days_of_month = match month {
+            2 => 28 + u64::from(is_leap),
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => return None,
+        };
+        if !(1..=days_of_month).contains(&day) || hour > 23 || minute > 59 || second > 59 {
             return None;
         }
         // The inverse of the above.
@@ -143,9 +169,7 @@ impl OccurredAt {
         let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
         let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
         let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
-        let parsed = Self(seconds * 1_000_000 + fraction);
-        // What was out of range, or had other separators, comes back as another text.
-        (parsed.to_string() == text).then_some(parsed)
+        Some(Self(seconds * 1_000_000 + fraction))
     }
 }
 
@@ -188,59 +212,59 @@ pub enum Actor {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Object {
+    /// Its id.
+    pub id: String,
     /// What it is: `application`, `resource`, ...
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its id.
-    pub id: String,
 }
 
 /// The policy that decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct PolicyFacts {
     /// The policy set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub policy_set_id: Option<String>,
     /// Its version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub policy_set_version_id: Option<String>,
     /// SHA-256 over the version's manifest, in hexadecimal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub manifest_sha: Option<String>,
 }
 
 /// The mandate that was used, or that was minted: ids, and never the token.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct MandateFacts {
     /// `client_id`; of a failed authentication, who it claimed to be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub client_id: Option<String>,
     /// `sub`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub sub: Option<String>,
     /// `sid`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub sid: Option<String>,
     /// `root_sid`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub root_sid: Option<String>,
     /// `jti`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub jti: Option<String>,
     /// `use`.
-    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "use")]
     pub mandate_use: Option<MandateUse>,
     /// `agent_session_id`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub agent_session_id: Option<String>,
     /// `session_path`: the session's ancestors from the root down, itself last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub session_path: Vec<String>,
     /// `delegation_path`: the delegations from the first to the one that the mandate rests on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub delegation_path: Vec<String>,
     /// The applications of `delegation_chain`, from the first issuer to the receiver.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub delegation_chain: Vec<String>,
 }
 
@@ -267,8 +291,8 @@ impl From<&Claims> for MandateFacts {
     }
 }
 
-/// An audit event.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An audit event. It is written in the order of [RFC 8785](super::canonical()).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Event {
     /// Its own id, a UUIDv7.
     pub id: String,
@@ -277,17 +301,17 @@ pub struct Event {
     /// What happened.
     pub event_type: EventType,
     /// What exactly, of changes: `application.create`, `session.terminate`, ...
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub action: Option<String>,
     /// In which request.
     pub request_id: String,
     /// The caller's trace context (W3C Trace Context), as it was sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub traceparent: Option<String>,
     /// Whether it was let happen.
     pub decision: Decision,
     /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub reason: Option<String>,
     /// `complete`, or what kept a policy from deciding.
     pub evaluation_status: String,
@@ -304,43 +328,43 @@ pub struct Event {
     #[serde(flatten)]
     pub mandate: MandateFacts,
     /// The resource that was called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub resource: Option<String>,
     /// Method of the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub method: Option<String>,
     /// Normalised path of the call, without its query.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub path: Option<String>,
     /// The gateway.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub gateway_id: Option<String>,
     /// How many requests like this one it stands for, where only one in so many is recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub stands_for: Option<u64>,
     /// The scopes that were asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub requested_scopes: Vec<String>,
     /// The resources that were asked for, and what was decided on each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub resources: Vec<Map<String, Value>>,
     /// Who changed something.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub actor: Option<Actor>,
     /// What was changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub object: Option<Object>,
     /// What it was before, without secrets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub before: Option<Value>,
     /// What it is now, without secrets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub after: Option<Value>,
     /// What else belongs to an event of this type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub metadata_json: Option<Map<String, Value>>,
     /// How long it took to decide, in microseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub latency_us: Option<u64>,
     /// When.
     pub occurred_at: OccurredAt,
@@ -396,6 +420,10 @@ impl Event {
     /// # Errors
     /// None that can be provoked: an event is always a JSON document.
     pub fn canonical(&self) -> Result<String, serde_json::Error> {
+        let text = serde_json::to_string(self)?;
+        if is_canonical(&text) {
+            return Ok(text);
+        }
         serde_json::to_value(self).map(|value| super::canonical(&value))
     }
 }

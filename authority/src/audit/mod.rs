@@ -5,15 +5,22 @@ mod canonical;
 mod chain;
 mod event;
 mod export;
+mod members;
+mod scanner;
+mod sent;
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
+mod sent_tests;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
     canonical::canonical,
-    chain::{Checkpoint, GENESIS, Hash, ParseHashError, SignedCheckpoint, link},
+    chain::{Chain, Checkpoint, GENESIS, Hash, ParseHashError, SignedCheckpoint, link},
     event::{
         Actor, Decision, Event, EventType, MandateFacts, Object, OccurredAt, PolicyFacts,
         is_traceparent,
     },
     export::{EntryLine, FORMAT, Fault, HeaderLine, Line, Summary, Verifier},
+    sent::{Facts, Sent},
 };

@@ -22,7 +22,7 @@ use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    extract::{Id, InLedgerOf, Json, query as query_of},
+    extract::{Id, InLedgerOf, JsonText, query as query_of, unexpected},
     gateways::AtGateway,
 };
 use crate::{
@@ -233,8 +233,9 @@ pub(super) async fn checkpoint(
 pub(super) async fn decisions(
     State(sts): State<Arc<Sts>>,
     AtGateway(gateway): AtGateway,
-    Json(batch): Json<Batch>,
+    JsonText(body): JsonText,
 ) -> Result<Body<Taken>> {
+    let batch = Batch::read(&body).map_err(|error| unexpected(&error))?;
     let taken = sts.take_decisions(&gateway, batch).await?;
     sts.presence.tells(&gateway.id);
     Ok(Body(taken))

@@ -29,6 +29,20 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Error;
 
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let JsonText(body) = JsonText::from_request(request, state).await?;
+        serde_json::from_slice(&body)
+            .map(Json)
+            .map_err(|error| unexpected(&error))
+    }
+}
+
+/// A body that says that it is JSON.
+pub(super) struct JsonText(pub(super) Vec<u8>);
+
+impl<S: Send + Sync> FromRequest<S> for JsonText {
+    type Rejection = Error;
+
     async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
         if !has_media_type(request.headers(), "application/json") {
             return Err(Error::new(
@@ -36,11 +50,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 "expected Content-Type: application/json",
             ));
         }
-        let body = body(request, ADMIN_BODY_BYTES).await?;
-        serde_json::from_slice(&body).map(Json).map_err(|error| {
-            Error::invalid(format!("the body is not what is expected here: {error}"))
-        })
+        body(request, ADMIN_BODY_BYTES).await.map(Self)
     }
+}
+
+/// A body that cannot be read as what it is to be.
+pub(super) fn unexpected(error: &serde_json::Error) -> Error {
+    Error::invalid(format!("the body is not what is expected here: {error}"))
 }
 
 /// The body of `request`, within its bounds of size and time.
@@ -58,7 +74,9 @@ pub(super) async fn body(request: Request, most_bytes: usize) -> Result<Vec<u8>,
 }
 
 async fn collect(mut body: Body, most_bytes: usize) -> Result<Vec<u8>, Error> {
-    let mut collected = Vec::new();
+    // As much as its sender says that there is.
+    let told = usize::try_from(body.size_hint().lower()).unwrap_or(most_bytes);
+    let mut collected = Vec::with_capacity(told.min(most_bytes));
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let frame = frame.map_err(|_| Error::invalid("the body could not be read"))?;
         let Ok(data) = frame.into_data() else {

@@ -1,14 +1,18 @@
 //! What gateways decided, as they tell of it: in batches, each event once however often it is sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Range,
+};
 
-use authority::audit::{Event, EventType};
-use serde::{Deserialize, Serialize};
+use authority::audit::{EventType, Facts};
+use serde::Serialize;
 use uuid::Uuid;
 
+use super::batch::{Batch, Told};
 use crate::{
     error::{Code, Error, Result},
-    store::Gateway,
+    store::{Gateway, StoreError},
     sts::Sts,
 };
 
@@ -16,15 +20,10 @@ use crate::{
 pub(crate) const MAX_EVENTS: usize = 1_000;
 /// Largest event in canonical form.
 const MAX_EVENT_BYTES: usize = 16 * 1024;
+/// What an event becomes longer by when it is said who brought it.
+const GATEWAY_BYTES: usize = 64;
 /// Events that one change adds, so that it keeps nobody waiting.
-const TOGETHER: usize = 250;
-
-/// A batch of events.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Batch {
-    events: Vec<Event>,
-}
+const TOGETHER: usize = 500;
 
 /// What became of a batch.
 #[derive(Debug, Default, Serialize)]
@@ -37,85 +36,122 @@ pub(crate) struct Taken {
 
 impl Sts {
     /// Writes a gateway's events to the ledger of its zone. When it returns they are on disk.
-    pub(crate) async fn take_decisions(&self, gateway: &Gateway, batch: Batch) -> Result<Taken> {
+    pub(crate) async fn take_decisions(
+        &self,
+        gateway: &Gateway,
+        mut batch: Batch<'_>,
+    ) -> Result<Taken> {
         if batch.events.len() > MAX_EVENTS {
             return Err(Error::new(
                 Code::PAYLOAD_TOO_LARGE,
                 format!("events: {MAX_EVENTS} at most"),
             ));
         }
-        let mut seen = BTreeSet::new();
-        let mut events = Vec::with_capacity(batch.events.len());
-        let mut taken = Taken::default();
-        for event in batch.events {
-            let (event, text) = checked(gateway, event)?;
-            if seen.insert(event.id.clone()) {
-                events.push((event, text));
-            } else {
-                taken.duplicates += 1;
+        // In canonical form, one after the other.
+        let mut texts = String::with_capacity(batch.size + batch.events.len() * GATEWAY_BYTES);
+        let mut places: Vec<Range<usize>> = Vec::with_capacity(batch.events.len());
+        for told in &mut batch.events {
+            let begin = texts.len();
+            check(gateway, told, &mut texts)?;
+            places.push(begin..texts.len());
+        }
+        let mut seen = HashSet::with_capacity(places.len());
+        let mut events = Vec::with_capacity(places.len());
+        for (told, place) in batch.events.iter().zip(places) {
+            let (facts, text) = (told.facts(), texts.get(place).unwrap_or_default());
+            if seen.insert(facts.id) {
+                events.push((facts, text));
             }
         }
+        let mut taken = Taken {
+            accepted: 0,
+            duplicates: batch.events.len() - events.len(),
+        };
         for events in events.chunks(TOGETHER) {
-            let mut change = self.store.begin().await?;
-            let ids: Vec<&str> = events.iter().map(|(event, _)| event.id.as_str()).collect();
-            let known: BTreeMap<String, String> =
-                change.known_events(&ids).await?.into_iter().collect();
-            let mut new = Vec::with_capacity(events.len());
-            for (event, text) in events {
-                match known.get(&event.id) {
-                    None => new.push((event, text.as_str())),
-                    Some(known) if known == text => {}
-                    Some(_) => {
-                        return Err(Error::new(
-                            Code::AUDIT_EVENT_CONFLICT,
-                            format!("another event has the id {}", event.id),
-                        ));
-                    }
-                }
-            }
-            taken.duplicates += events.len() - new.len();
-            if new.is_empty() {
-                continue;
-            }
-            let accepted = new.len();
-            let ledger = change.append_written(&gateway.zone_id, &new).await?;
-            change.commit().await?;
-            for (event, _) in new {
-                self.telemetry.decided(event);
-            }
+            let accepted = self.take(gateway, events).await?;
             taken.accepted += accepted;
-            self.recorded(&ledger, accepted);
+            taken.duplicates += events.len() - accepted;
         }
         Ok(taken)
     }
+
+    /// Writes those that are not there yet. How many.
+    async fn take(&self, gateway: &Gateway, events: &[(Facts<'_>, &str)]) -> Result<usize> {
+        let zone = &gateway.zone_id;
+        let mut change = self.store.begin().await?;
+        let mut new: Vec<_> = events.iter().collect();
+        let ledger = match change.append_written(zone, &new).await {
+            // Some are there already, which is looked into only when it happens.
+            Err(StoreError::Conflict) => {
+                drop(change);
+                change = self.store.begin().await?;
+                let ids: Vec<&str> = events.iter().map(|(facts, _)| facts.id).collect();
+                let known = change.known_events(&ids).await?;
+                let known: BTreeMap<String, String> = known.into_iter().collect();
+                new.clear();
+                for event in events {
+                    let (Facts { id, .. }, text) = event;
+                    match known.get(*id) {
+                        None => new.push(event),
+                        Some(known) if known == text => {}
+                        Some(_) => {
+                            return Err(Error::new(
+                                Code::AUDIT_EVENT_CONFLICT,
+                                format!("another event has the id {id}"),
+                            ));
+                        }
+                    }
+                }
+                if new.is_empty() {
+                    return Ok(0);
+                }
+                change.append_written(zone, &new).await?
+            }
+            appended => appended?,
+        };
+        change.commit().await?;
+        for (facts, text) in &new {
+            self.telemetry.decided(facts.traceparent, text);
+        }
+        self.recorded(&ledger, new.len());
+        Ok(new.len())
+    }
 }
 
-/// What a gateway may say, and under its own name only; with its canonical form.
-fn checked(gateway: &Gateway, mut event: Event) -> Result<(Event, String)> {
-    let invalid = |text: String| Err(Error::invalid(format!("events: {}: {text}", event.id)));
-    let Ok(id) = Uuid::try_parse(&event.id) else {
+/// What a gateway may say, and under its own name only. Adds its canonical form to `texts`.
+fn check(gateway: &Gateway, told: &mut Told<'_>, texts: &mut String) -> Result<()> {
+    let facts = told.facts();
+    let Ok(id) = Uuid::try_parse(facts.id) else {
         return Err(Error::invalid("events: an id that is no UUID"));
     };
-    if event.zone_id != gateway.zone_id {
-        return invalid("of another zone".to_owned());
+    let invalid = |what: &str| Err(Error::invalid(format!("events: {id}: {what}")));
+    if facts.zone_id != gateway.zone_id.as_str() {
+        return invalid("of another zone");
     }
     if !matches!(
-        event.event_type,
+        facts.event_type,
         EventType::GatewayRequest | EventType::AuditGap
     ) {
-        return invalid("a gateway tells of requests and of gaps".to_owned());
+        return invalid("a gateway tells of requests and of gaps");
     }
-    if event.actor.is_some() || event.object.is_some() {
-        return invalid("a gateway changes nothing".to_owned());
+    let begin = texts.len();
+    match told {
+        // It has neither actor nor object.
+        Told::Sent(sent) => sent.write(&gateway.id, texts),
+        Told::Parsed(event) => {
+            if event.actor.is_some() || event.object.is_some() {
+                return invalid("a gateway changes nothing");
+            }
+            event.id = id.to_string();
+            event.gateway_id = Some(gateway.id.clone());
+            texts.push_str(&event.canonical().map_err(Error::internal)?);
+        }
     }
-    event.id = id.to_string();
-    event.gateway_id = Some(gateway.id.clone());
-    let text = event.canonical().map_err(Error::internal)?;
-    if text.len() > MAX_EVENT_BYTES {
-        let (size, id) = (text.len(), &event.id);
+    let size = texts.len() - begin;
+    if size > MAX_EVENT_BYTES {
         return Err(Error::invalid(format!(
             "events: {id}: {size} bytes, {MAX_EVENT_BYTES} at most"
         )));
     }
-    Ok((event, text))
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The ledger of a zone: what goes into it beside decisions, where it stood when, and how it is read.
 
+mod batch;
 mod checkpoints;
 mod explain;
 mod export;
@@ -17,10 +18,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use self::{
+    batch::Batch,
     checkpoints::Checkpoints,
     explain::shown,
     export::{Export, ExportRange, Resume},
-    ingest::{Batch, Taken},
+    ingest::Taken,
     unrecorded::Unrecorded,
 };
 use crate::{

@@ -7,9 +7,6 @@ use serde_json::json;
 use super::{before, new_event};
 use crate::{clock, error::Result, provenance::Provenance, sts::Sts};
 
-/// Most events that one change removes, so that it keeps nobody waiting.
-const BATCH: u32 = 500;
-
 impl Sts {
     /// Removes the segments that were sealed longer ago than events are kept.
     pub(crate) async fn prune_ledgers(&self) -> Result<()> {
@@ -33,9 +30,9 @@ impl Sts {
             }
             loop {
                 let mut change = self.store.begin().await?;
-                let removed = change.prune(&ledger, BATCH).await?;
+                let removed = change.prune(&ledger).await?;
                 change.commit().await?;
-                if removed < u64::from(BATCH) || *self.closing.borrow() {
+                if removed == 0 || *self.closing.borrow() {
                     break;
                 }
             }

@@ -1,16 +1,20 @@
 //! The ledger's rows: events in their chain, by what they are found, and checkpoints.
 
 mod packed;
+mod prune;
 mod query;
+mod segments;
 mod terms;
+#[cfg(test)]
+mod tests;
+mod walk;
 
 use authority::{
-    audit::{Event, Hash, OccurredAt, SignedCheckpoint, link},
+    audit::{Chain, Event, Facts, Hash, OccurredAt, SignedCheckpoint, link},
     ids::ZoneId,
     jwks::Jwk,
 };
 use serde::Serialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub(crate) use self::query::{AuditFilter, Cursor};
@@ -307,10 +311,11 @@ impl Change {
         for event in events {
             written.push((event, event.canonical().map_err(|_| damaged("an event"))?));
         }
-        let written: Vec<(&Event, &str)> = written
+        let written: Vec<_> = written
             .iter()
-            .map(|(event, text)| (*event, text.as_str()))
+            .map(|(event, text)| (Facts::from(*event), text.as_str()))
             .collect();
+        let written: Vec<_> = written.iter().collect();
         self.append_written(zone, &written).await
     }
 
@@ -323,8 +328,11 @@ impl Change {
         zone: &ZoneId,
         exchanges: &[ExchangeRows<'_>],
     ) -> Result<LedgerHead> {
-        let events = exchanges.iter().map(|(event, text, ..)| (*event, *text));
-        let events: Vec<_> = events.collect();
+        let events: Vec<_> = exchanges
+            .iter()
+            .map(|(event, text, ..)| (Facts::from(*event), *text))
+            .collect();
+        let events: Vec<_> = events.iter().collect();
         let records = exchanges.iter().filter_map(|(_, _, record, _)| *record);
         let records: Vec<_> = records.map(packed::record).collect();
         let inputs: Vec<_> = exchanges
@@ -350,7 +358,7 @@ impl Change {
     pub(crate) async fn append_written(
         &mut self,
         zone: &ZoneId,
-        events: &[(&Event, &str)],
+        events: &[&(Facts<'_>, &str)],
     ) -> Result<LedgerHead> {
         let (ledger, rows) = self.link(zone, events).await?;
         rows.bind(packed::INSERT, zone, &ledger)
@@ -364,7 +372,7 @@ impl Change {
     async fn link(
         &mut self,
         zone: &ZoneId,
-        events: &[(&Event, &str)],
+        events: &[&(Facts<'_>, &str)],
     ) -> Result<(LedgerHead, packed::Rows)> {
         let mut ledger = match self.0.ledger(zone) {
             Some(ledger) => ledger,
@@ -379,13 +387,16 @@ impl Change {
         let recorded_at = clock::occurred_now().max(ledger.recorded_at);
         ledger.recorded_at = recorded_at;
         let mut rows = packed::Rows::at(ledger.place(ledger.seq + 1));
+        let chain = Chain::of(zone);
         for (event, content) in events {
             ledger.seq += 1;
-            ledger.hash = link(zone, ledger.seq, recorded_at, &ledger.hash, content);
-            let id = Uuid::try_parse(&event.id).map_err(|_| damaged("an event's id"))?;
+            ledger.hash = chain.link(ledger.seq, recorded_at, &ledger.hash, content);
+            let id = Uuid::try_parse(event.id).map_err(|_| damaged("an event's id"))?;
             let mac = self.1.mac(&ledger.hash.0);
             rows.entry(id.as_bytes(), &ledger.hash.0, &mac, content);
-            rows.terms(&terms::of(zone, event), event.occurred_at.0);
+        }
+        for segment in segments::of(zone, events) {
+            rows.segment(&segment);
         }
         Ok((ledger, rows))
     }
@@ -431,61 +442,6 @@ impl Change {
             .execute(&mut *self.0)
             .await?;
         Ok(())
-    }
-
-    /// Lets go of the events of a ledger up to `seq`, which a checkpoint seals.
-    pub(crate) async fn begin_pruning(&mut self, ledger: &LedgerHead, seq: u64) -> Result<()> {
-        let sql = "UPDATE ledgers SET pruned = ?1 WHERE zone_id = ?2 AND pruned < ?1 AND EXISTS (
-                     SELECT 1 FROM audit_checkpoints WHERE ledger = number AND seq = ?1 AND seals = 1)";
-        sqlx::query(sql)
-            .bind(signed(seq))
-            .bind(ledger.zone_id.as_str())
-            .execute(&mut *self.0)
-            .await?;
-        self.0.forget_ledgers();
-        Ok(())
-    }
-
-    /// Removes up to `most` events that were let go of, and the checkpoints among them. How many events.
-    pub(crate) async fn prune(&mut self, ledger: &LedgerHead, most: u32) -> Result<u64> {
-        let sql = "SELECT entry, hash, mac, recorded_at, event FROM audit_entries
-                   WHERE entry > ?1 AND entry <= ?1 + (SELECT pruned FROM ledgers WHERE zone_id = ?2)
-                   ORDER BY entry LIMIT ?3";
-        let rows: Vec<EntryRow> = sqlx::query_as(sql)
-            .bind(ledger.place(0))
-            .bind(ledger.zone_id.as_str())
-            .bind(most)
-            .fetch_all(&mut *self.0)
-            .await?;
-        let mut found_by = Vec::new();
-        for (place, .., text) in &rows {
-            let event: Event = serde_json::from_str(text).map_err(|_| damaged("an event"))?;
-            let at = signed(event.occurred_at.0);
-            let terms = terms::of(&ledger.zone_id, &event).into_iter();
-            found_by.extend(terms.map(|term| json!([term, at, place])));
-        }
-        let Some((last, ..)) = rows.last() else {
-            return Ok(0);
-        };
-        let sql = "DELETE FROM audit_terms WHERE (term, at, entry) IN (
-                     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))";
-        sqlx::query(sql)
-            .bind(sqlx::types::Json(Value::Array(found_by)))
-            .execute(&mut *self.0)
-            .await?;
-        sqlx::query("DELETE FROM audit_entries WHERE entry > ? AND entry <= ?")
-            .bind(ledger.place(0))
-            .bind(last)
-            .execute(&mut *self.0)
-            .await?;
-        // The one at the end of what is gone is where the rest begins.
-        let sql = "DELETE FROM audit_checkpoints WHERE ledger = ? AND seq < ?";
-        sqlx::query(sql)
-            .bind(ledger.number)
-            .bind(last & MAX_SEQ)
-            .execute(&mut *self.0)
-            .await?;
-        Ok(rows.len().try_into().unwrap_or_default())
     }
 }
 

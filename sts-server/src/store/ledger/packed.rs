@@ -7,7 +7,7 @@ use authority::ids::ZoneId;
 use serde::Serialize;
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
-use super::{AuthorityRecord, LedgerHead, signed};
+use super::{AuthorityRecord, LedgerHead, segments::Segment, signed};
 
 /// Rows that [`INSERT`] takes.
 #[derive(Debug, Default)]
@@ -15,11 +15,16 @@ pub(super) struct Rows {
     /// Where the first of them stands.
     first: i64,
     /// Of 96 bytes each: id, hash, MAC, and in 8 decimal digits each where the content begins and how long it is.
-    pub(super) entries: Vec<u8>,
+    entries: Vec<u8>,
     /// The contents, one after the other.
-    pub(super) contents: Vec<u8>,
-    /// Of 48 bytes each: term and time in 20 decimal characters, and in 8 the number of the entry.
-    pub(super) terms: Vec<u8>,
+    contents: Vec<u8>,
+    /// Of 64 bytes each, in decimal digits: the term in 20, of its segment the time in 20 and the number of the
+    /// first entry in 8, and in 8 each where its marks begin and how long they are.
+    terms: Vec<u8>,
+    /// The marks, one after the other.
+    marks: Vec<u8>,
+    /// Of segments of more than one event: the number of the first, how many, the time.
+    segments: Vec<(usize, usize, u64)>,
 }
 
 macro_rules! insert {
@@ -33,22 +38,25 @@ macro_rules! insert {
         AS TEXT)
     FROM number;
     WITH RECURSIVE number (n) AS (
-      SELECT 0 WHERE length($3) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 48 < length($3))
-    INSERT OR IGNORE INTO audit_terms (term, at, entry)
-    SELECT CAST(substr($3, n * 48 + 1, 20) AS INTEGER), CAST(substr($3, n * 48 + 21, 20) AS INTEGER),
-      $4 + CAST(substr($3, n * 48 + 41, 8) AS INTEGER)
+      SELECT 0 WHERE length($3) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 64 < length($3))
+    INSERT INTO audit_terms (term, at, entry, events)
+    SELECT CAST(substr($3, n * 64 + 1, 20) AS INTEGER), CAST(substr($3, n * 64 + 21, 20) AS INTEGER),
+      $4 + CAST(substr($3, n * 64 + 41, 8) AS INTEGER),
+      coalesce(substr($9, CAST(substr($3, n * 64 + 49, 8) AS INTEGER) + 1, CAST(substr($3, n * 64 + 57, 8) AS INTEGER)), x'')
     FROM number;
+    INSERT INTO audit_segments (first, events, at)
+    SELECT $4 + (value ->> 0), value ->> 1, value ->> 2 FROM json_each($10);
     UPDATE ledgers SET seq = $6, hash = $7, recorded_at = $5 WHERE zone_id = $8"
     };
 }
 
-/// Adds entries (`$1`, `$2`) and their terms (`$3`), the first of them at `$4` and recorded at `$5`, and notes
-/// that the ledger of the zone `$8` stands at `$6` with the hash `$7`.
+/// Adds entries (`$1`, `$2`) and what they are found by (`$3`, `$9`) in segments (`$10`), the first of them at `$4`
+/// and recorded at `$5`, and notes that the ledger of the zone `$8` stands at `$6` with the hash `$7`.
 pub(super) const INSERT: &str = insert!();
 
-/// The same with what else exchanges leave: their authority records `$9`, each as [`record`] has it, and what the
-/// policy was asked `$10`, each with its request, at `$11`. Whenever a 64th of those is added, the old ones go, all
-/// past the newest `$12`.
+/// The same with what else exchanges leave: their authority records `$11`, each as [`record`] has it, and what the
+/// policy was asked `$12`, each with its request, at `$13`. Whenever a 64th of those is added, the old ones go, all
+/// past the newest `$14`.
 pub(super) const INSERT_EXCHANGES: &str = concat!(
     insert!(),
     ";
@@ -56,12 +64,12 @@ pub(super) const INSERT_EXCHANGES: &str = concat!(
       scope, targets, issued_at, expires_at, agent_session_id, delegation_edge_id)
     SELECT value ->> 0, value ->> 1, value ->> 2, $8, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
       value ->> 7, value -> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
-    FROM json_each($9);
+    FROM json_each($11);
     INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
-    SELECT $8, value ->> 0, $11, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
-    FROM json_each($10);
-    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($10) AND zone_id = $8 AND id <= (
-      SELECT id FROM policy_inputs WHERE zone_id = $8 ORDER BY id DESC LIMIT 1 OFFSET $12)"
+    SELECT $8, value ->> 0, $13, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
+    FROM json_each($12);
+    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($12) AND zone_id = $8 AND id <= (
+      SELECT id FROM policy_inputs WHERE zone_id = $8 ORDER BY id DESC LIMIT 1 OFFSET $14)"
 );
 
 /// An authority record without its zone.
@@ -109,6 +117,8 @@ impl Rows {
             .bind(signed(ledger.seq))
             .bind(ledger.hash.0.as_slice())
             .bind(zone.as_str())
+            .bind(self.marks)
+            .bind(sqlx::types::Json(self.segments))
     }
 
     /// One more entry.
@@ -116,17 +126,53 @@ impl Rows {
         self.entries.extend_from_slice(id);
         self.entries.extend_from_slice(hash);
         self.entries.extend_from_slice(mac);
-        let place = format!("{:08}{:08}", self.contents.len(), content.len());
-        self.entries.extend_from_slice(place.as_bytes());
+        decimal::<8>(&mut self.entries, self.contents.len());
+        decimal::<8>(&mut self.entries, content.len());
         self.contents.extend_from_slice(content.as_bytes());
     }
 
-    /// What the last entry is found by, and the microsecond at which it happened.
-    pub(super) fn terms(&mut self, terms: &[i64], at: u64) {
-        let number = (self.entries.len() / 96).saturating_sub(1);
-        for term in terms {
-            let row = format!("{term:020}{at:020}{number:08}");
-            self.terms.extend_from_slice(row.as_bytes());
+    /// What the entries of a segment are found by.
+    pub(super) fn segment(&mut self, segment: &Segment) {
+        if segment.events > 1 {
+            let Segment {
+                first, events, at, ..
+            } = segment;
+            self.segments.push((*first, *events, *at));
+        }
+        for found_by in segment
+            .found_by
+            .chunk_by(|(one, _), (other, _)| one == other)
+        {
+            let Some((term, _)) = found_by.first() else {
+                continue;
+            };
+            let begin = self.marks.len();
+            if segment.events > 1 {
+                let marks = found_by.iter().flat_map(|(_, mark)| mark.to_bytes());
+                self.marks.extend(marks);
+            }
+            if *term < 0 {
+                self.terms.push(b'-');
+                decimal::<19>(&mut self.terms, term.unsigned_abs());
+            } else {
+                decimal::<20>(&mut self.terms, term.unsigned_abs());
+            }
+            decimal::<20>(&mut self.terms, segment.at);
+            decimal::<8>(&mut self.terms, segment.first);
+            decimal::<8>(&mut self.terms, begin);
+            decimal::<8>(&mut self.terms, self.marks.len() - begin);
         }
     }
+}
+
+/// Adds `number` in `DIGITS` decimal digits.
+fn decimal<const DIGITS: usize>(to: &mut Vec<u8>, number: impl TryInto<u64>) {
+    let mut rest = number.try_into().unwrap_or_default();
+    let mut digits = [b'0'; DIGITS];
+    for digit in digits.iter_mut().rev() {
+        // Below ten.
+        *digit += u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
+    to.extend_from_slice(&digits);
 }

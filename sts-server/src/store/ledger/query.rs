@@ -1,22 +1,18 @@
 //! Looking for events. A search costs what it finds, not what there is: it walks the rarest of the things
-//! that are asked for from the newest event on, and stops after a bounded number of steps.
+//! that are asked for from the newest event on, and
+//! stops after a bounded number of steps (see [`Walk`]).
 
 use authority::{
     audit::{Decision, Event, EventType, OccurredAt},
     ids::ZoneId,
 };
-use sqlx::QueryBuilder;
 
 use super::{
     super::{Result, Store},
     Entry, fetch, signed,
     terms::{TermKind, term},
+    walk::{MOST_STEPS, Walk},
 };
-
-/// How many events of each thing that is asked for are looked at to see which is the rarest.
-const PROBE: i64 = 200;
-/// Most steps of one search. Where that was not enough, the page has a cursor and fewer events.
-const MOST_STEPS: i64 = 20_000;
 
 /// What is looked for: events that fit everything that is given.
 #[derive(Clone, Debug, Default)]
@@ -165,62 +161,17 @@ impl Store {
         cursor: Option<Cursor>,
         limit: u16,
     ) -> Result<AuditPage> {
+        let limit = usize::from(limit);
         let from = cursor.unwrap_or(Cursor::NEWEST);
-        let since = filter.since.map_or(i64::MIN, |since| signed(since.0));
         let until = filter.until.map_or(i64::MAX, |until| signed(until.0));
-        let mut terms = filter.terms(zone);
-        let walk = |steps: &mut QueryBuilder<sqlx::Sqlite>, term: i64| {
-            steps
-                .push("SELECT at, entry FROM audit_terms WHERE term = ")
-                .push_bind(term)
-                .push(" AND (at, entry) < (")
-                .push_bind(from.at)
-                .push(", ")
-                .push_bind(from.place)
-                .push(") AND at >= ")
-                .push_bind(since)
-                .push(" AND at < ")
-                .push_bind(until)
-                .push(" ORDER BY at DESC, entry DESC LIMIT ");
+        let walk = Walk {
+            store: self,
+            terms: filter.terms(zone),
+            start: (from.at, from.place).min((until, i64::MIN)),
+            since: filter.since.map_or(i64::MIN, |since| signed(since.0)),
+            steps: MOST_STEPS,
         };
-        // The one of which so many events reach back furthest.
-        let mut rarest = (i64::MAX, 0);
-        if terms.len() > 1 {
-            for (place, term) in terms.iter().enumerate() {
-                let mut probe = QueryBuilder::new("");
-                walk(&mut probe, *term);
-                probe.push("1 OFFSET ").push_bind(PROBE);
-                let reached: Option<(i64, i64)> =
-                    probe.build_query_as().fetch_optional(&self.readers).await?;
-                rarest = rarest.min((reached.map_or(i64::MIN, |(at, _)| at), place));
-            }
-        }
-        let first = terms.remove(rarest.1);
-        let mut search = QueryBuilder::new("SELECT at, entry FROM (");
-        walk(&mut search, first);
-        search.push_bind(MOST_STEPS).push(") AS step WHERE 1");
-        for other in &terms {
-            search
-                .push(" AND EXISTS (SELECT 1 FROM audit_terms AS also WHERE also.term = ")
-                .push_bind(*other)
-                .push(" AND also.at = step.at AND also.entry = step.entry)");
-        }
-        let wanted = i64::from(limit) + 1;
-        search
-            .push(" ORDER BY at DESC, entry DESC LIMIT ")
-            .push_bind(wanted);
-        let mut found: Vec<(i64, i64)> = search.build_query_as().fetch_all(&self.readers).await?;
-        let next = if found.len() > usize::from(limit) {
-            found.truncate(usize::from(limit));
-            found.last().copied()
-        } else {
-            // Where the steps ended, if they did before the events.
-            let mut end = QueryBuilder::new("");
-            walk(&mut end, first);
-            end.push("1 OFFSET ").push_bind(MOST_STEPS - 1);
-            end.build_query_as().fetch_optional(&self.readers).await?
-        };
-        let places: Vec<i64> = found.iter().map(|(_, place)| *place).collect();
+        let (places, next) = walk.rarest_first().await?.find(limit).await?;
         let entries = fetch(self, &places).await?.into_iter().filter_map(|entry| {
             let event: Event = serde_json::from_str(&entry.event).ok()?;
             filter.matches(&event).then_some((entry, event))

@@ -1,10 +1,12 @@
 //! By what an event is found.
 
-use authority::{audit::Event, ids::ZoneId};
+use std::collections::HashMap;
+
+use authority::{audit::Facts, ids::ZoneId};
 use sha2::{Digest, Sha256};
 
 /// A kind of thing that can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum TermKind {
     Request = 1,
     Mandate,
@@ -32,36 +34,55 @@ pub(super) fn term(zone: &ZoneId, kind: TermKind, value: &str) -> i64 {
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Everything that `event` is found by, each once.
-pub(super) fn of(zone: &ZoneId, event: &Event) -> Vec<i64> {
-    use TermKind as K;
-    let mandate = &event.mandate;
-    let one = |kind: K, value: &Option<String>| value.as_ref().map(|value| term(zone, kind, value));
-    let mut terms = vec![
-        term(zone, K::Zone, ""),
-        term(zone, K::Type, event.event_type.name()),
-        term(zone, K::Decision, event.decision.name()),
-        term(zone, K::Request, &event.request_id),
-    ];
-    terms.extend(one(K::Mandate, &mandate.jti));
-    terms.extend(one(K::Client, &mandate.client_id));
-    terms.extend(one(K::Subject, &mandate.sub));
-    terms.extend(one(K::Session, &mandate.agent_session_id));
-    terms.extend(one(K::Resource, &event.resource));
-    terms.extend(one(K::Reason, &event.reason));
-    terms.extend(one(K::PolicyVersion, &event.policy.policy_set_version_id));
-    let sessions = mandate.session_path.iter();
-    terms.extend(sessions.map(|id| term(zone, K::Session, id)));
-    let delegations = mandate.delegation_path.iter();
-    terms.extend(delegations.map(|id| term(zone, K::Delegation, id)));
-    for resource in &event.resources {
-        let identifier = resource.get("identifier").and_then(|value| value.as_str());
-        terms.extend(identifier.map(|identifier| term(zone, K::Resource, identifier)));
+/// The terms of a batch: what is the same in many events is hashed once.
+#[derive(Debug)]
+pub(super) struct Terms<'a> {
+    zone: &'a ZoneId,
+    known: HashMap<(TermKind, &'a str), i64>,
+}
+
+impl<'a> Terms<'a> {
+    /// Of events of `zone`.
+    pub(super) fn of(zone: &'a ZoneId) -> Self {
+        Self {
+            zone,
+            known: HashMap::new(),
+        }
     }
-    if let Some(object) = &event.object {
-        terms.push(term(zone, K::Object, &object.id));
+
+    /// Hands over everything that an event is found by, some of it more than once.
+    pub(super) fn each(&mut self, event: &'a Facts<'_>, mut take: impl FnMut(i64)) {
+        use TermKind as K;
+        let some = [
+            (K::Zone, Some("")),
+            (K::Type, Some(event.event_type.name())),
+            (K::Decision, Some(event.decision.name())),
+            (K::Mandate, event.jti),
+            (K::Client, event.client_id),
+            (K::Subject, event.sub),
+            (K::Session, event.agent_session_id),
+            (K::Resource, event.resource),
+            (K::Reason, event.reason),
+            (K::PolicyVersion, event.policy_set_version_id),
+            (K::Object, event.object),
+        ];
+        let more = [
+            (K::Session, &event.session_path),
+            (K::Delegation, &event.delegation_path),
+            (K::Resource, &event.resources),
+        ];
+        let zone = self.zone;
+        let mut known = |kind, value: &'a str| {
+            let hashed = self.known.entry((kind, value));
+            take(*hashed.or_insert_with(|| term(zone, kind, value)));
+        };
+        for (kind, value) in some {
+            value.into_iter().for_each(|value| known(kind, value));
+        }
+        for (kind, values) in more {
+            values.iter().for_each(|value| known(kind, value));
+        }
+        // Hardly ever the same twice.
+        take(term(zone, K::Request, event.request_id));
     }
-    terms.sort_unstable();
-    terms.dedup();
-    terms
 }
