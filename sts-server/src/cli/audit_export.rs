@@ -170,6 +170,9 @@ fn begun(path: &Path) -> Result<Option<Begun>, CliError> {
     };
     let mut lines = BufReader::new(file);
     let mut begun: Option<Begun> = None;
+    // Where an event that is the last of all lines begins, and which event was before it: whether a checkpoint
+    // belongs behind it is not known, so that it is fetched again.
+    let mut open: Option<(u64, u64)> = None;
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -178,9 +181,13 @@ fn begun(path: &Path) -> Result<Option<Begun>, CliError> {
             .read_until(b'\n', &mut line)
             .map_err(|error| CliError::file(path, error))?;
         if read == 0 || !line.ends_with(b"\n") {
+            if let (Some(begun), Some((after, bytes))) = (&mut begun, open) {
+                (begun.after, begun.bytes) = (after, bytes);
+            }
             return Ok(begun);
         }
         let parsed = serde_json::from_slice(&line);
+        open = None;
         match (&mut begun, parsed) {
             (None, Ok(Line::Header(header))) => {
                 begun = Some(Begun {
@@ -191,7 +198,10 @@ fn begun(path: &Path) -> Result<Option<Begun>, CliError> {
                 });
             }
             (Some(begun), Ok(line)) if !begun.ended => match line {
-                Line::Event(event) => begun.after = event.seq,
+                Line::Event(event) => {
+                    open = Some((begun.after, begun.bytes));
+                    begun.after = event.seq;
+                }
                 Line::Checkpoint(_) => {}
                 Line::End(_) => begun.ended = true,
                 Line::Header(_) | Line::Fault { .. } => {

@@ -1,6 +1,9 @@
 //! Evidence in files: exported, verified, and in the forms that other tools read.
 
-use std::fs;
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
@@ -89,4 +92,40 @@ fn half_an_export_is_not_converted_and_goes_on() {
     assert!(!world.path("late.parquet.ledger").exists());
     let again = ["audit", "export", "--zone", "demo", "--to", "whole.jsonl"];
     assert_eq!(world.run(&again, "").status.code(), Some(2));
+}
+
+/// Between an event and the checkpoint that belongs to it, too.
+#[test]
+fn an_export_goes_on_from_whichever_line_it_was_broken_off_at() {
+    let world = World::start();
+    world.govern();
+    let export = ["audit", "export", "--zone", "demo", "--to"];
+    let deadline = Instant::now() + PATIENCE;
+    for number in 0.. {
+        let name = format!("early-{number}.jsonl");
+        world.ok(&[&export[..], &[&name]].concat());
+        if lines(&world, &name)
+            .iter()
+            .any(|line| line["line"] == "checkpoint")
+        {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no checkpoint is made");
+        thread::sleep(Duration::from_millis(200));
+    }
+    world.ok(&[MINT.as_slice(), &["--scope", "demo:read"]].concat());
+    world.ok(&[&export[..], &["whole.jsonl", "--keys", "demo.keys.json"]].concat());
+    let whole = fs::read_to_string(world.path("whole.jsonl")).unwrap();
+    let whole: Vec<&str> = whole.split_inclusive('\n').collect();
+    for end in 1..whole.len() {
+        world.write("cut.jsonl", &whole[..end].concat());
+        world.ok(&[&export[..], &["cut.jsonl"]].concat());
+        let told = world.ok(&["audit", "verify", "cut.jsonl", "--keys", "demo.keys.json"]);
+        assert!(told.contains("unaltered"), "{end} lines: {told}");
+        assert!(
+            lines(&world, "cut.jsonl").len() >= whole.len(),
+            "{end} lines"
+        );
+        fs::remove_file(world.path("cut.jsonl")).unwrap();
+    }
 }

@@ -645,7 +645,9 @@ fn an_export_goes_on_where_it_was_broken_off_and_keys_that_sign_no_more_verify()
     let whole = export(&demo.zone, "");
     let summary = verify(&demo.zone, &whole, None).unwrap();
     assert!(summary.checkpoints >= 3);
-    let broken: Vec<String> = whole[..whole.len() / 2].to_vec();
+    // A checkpoint may belong behind an event that is the last line, so that one is fetched again.
+    let mut broken: Vec<String> = whole[..whole.len() / 2].to_vec();
+    broken.pop_if(|line| line.starts_with(r#"{"line":"event""#));
     let after = broken
         .iter()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok()?["seq"].as_u64())
