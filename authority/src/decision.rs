@@ -440,7 +440,9 @@ fn mandate(
         }
     });
     let mandate = Arc::new(verified?);
-    snapshot.cache.insert(token, Arc::clone(&mandate));
+    snapshot
+        .cache
+        .insert(mandate.token().clone(), Arc::clone(&mandate));
     Ok((mandate, false))
 }
 

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::Mandate;
+use super::{Mandate, Token};
 
 /// Verified mandates by their exact text, bounded in number.
 ///
@@ -33,7 +33,7 @@ type Generation = HashMap<u64, Entry, BuildHasherDefault<AsItIs>>;
 
 #[derive(Debug)]
 struct Entry {
-    text: Box<str>,
+    text: Token,
     mandate: Arc<Mandate>,
 }
 
@@ -129,7 +129,7 @@ impl MandateCache {
     /// look whether it is a token at all.
     pub fn get(&mut self, token: &[u8]) -> Option<Arc<Mandate>> {
         let hash = EndOfText::of(token);
-        let is_same = |entry: &&Entry| same(entry.text.as_bytes(), token);
+        let is_same = |entry: &&Entry| same(entry.text.0.as_bytes(), token);
         if let Some(entry) = self.young.get(&hash).filter(is_same) {
             return Some(Arc::clone(&entry.mandate));
         }
@@ -141,11 +141,10 @@ impl MandateCache {
     }
 
     /// Remembers that `token` is `mandate`.
-    pub fn insert(&mut self, token: &str, mandate: Arc<Mandate>) {
+    pub fn insert(&mut self, token: impl Into<Token>, mandate: Arc<Mandate>) {
         if self.generation_size > 0 {
             let text = token.into();
-            let entry = Entry { text, mandate };
-            self.keep(EndOfText::of(token.as_bytes()), entry);
+            self.keep(EndOfText::of(text.0.as_bytes()), Entry { text, mandate });
         }
     }
 
@@ -154,7 +153,7 @@ impl MandateCache {
         let hash = EndOfText::of(token);
         for generation in [&mut self.young, &mut self.old] {
             let is_held = generation.get(&hash);
-            if is_held.is_some_and(|entry| same(entry.text.as_bytes(), token)) {
+            if is_held.is_some_and(|entry| same(entry.text.0.as_bytes(), token)) {
                 generation.remove(&hash);
             }
         }
@@ -218,7 +217,7 @@ mod tests {
     fn what_was_kept_is_found_by_its_exact_text() {
         let mut cache = MandateCache::new(10);
         let (token, kept) = mandate("a");
-        cache.insert(&token, Arc::clone(&kept));
+        cache.insert(token.as_str(), Arc::clone(&kept));
         let found = |cache: &mut MandateCache, text: &str| cache.get(text.as_bytes());
         assert!(Arc::ptr_eq(&found(&mut cache, &token).unwrap(), &kept));
         assert!(found(&mut cache, &token[1..]).is_none() && found(&mut cache, "").is_none());
@@ -250,7 +249,7 @@ mod tests {
         let (_, any) = mandate("any");
         let mut cache = MandateCache::new(10);
         let ends_alike = |start: &str| format!("{start}{}", "x".repeat(64));
-        cache.insert(&ends_alike("a"), Arc::clone(&any));
+        cache.insert(ends_alike("a").as_str(), Arc::clone(&any));
         assert!(cache.get(ends_alike("b").as_bytes()).is_none());
         assert!(cache.get(ends_alike("a").as_bytes()).is_some());
     }
@@ -297,14 +296,14 @@ mod tests {
         for capacity in [0, 1, 2, 3, 10, 100] {
             let mut cache = MandateCache::new(capacity);
             for number in 0..1000 {
-                cache.insert(&format!("cold-{number}"), Arc::clone(&any));
+                cache.insert(format!("cold-{number}").as_str(), Arc::clone(&any));
                 assert!(cache.len() <= capacity, "{} of {capacity}", cache.len());
             }
         }
         let mut cache = MandateCache::new(20);
         cache.insert("hot", Arc::clone(&any));
         for number in 0..1000 {
-            cache.insert(&format!("cold-{number}"), Arc::clone(&any));
+            cache.insert(format!("cold-{number}").as_str(), Arc::clone(&any));
             if number % 5 == 0 {
                 assert!(cache.get(b"hot").is_some(), "lost after {number}");
             }

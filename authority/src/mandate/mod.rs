@@ -6,7 +6,11 @@ mod claims;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use data_encoding::BASE64URL_NOPAD;
 use jwt_compact::{Algorithm, AlgorithmExt, AlgorithmSignature, CreationError, Header};
@@ -57,12 +61,31 @@ pub struct Expected<'a> {
     pub uses: &'a [MandateUse],
 }
 
+/// The text of a token, which nobody is shown.
+#[derive(Clone)]
+pub struct Token(Arc<str>);
+
+impl From<&str> for Token {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
 /// A verified mandate. Only [`verify`] makes one.
 #[derive(Debug)]
 pub struct Mandate {
     claims: Claims,
     key_id: KeyId,
-    document: regorus::Value,
+    token: Token,
+    /// All claims as a policy sees them, from verification to when a policy is first asked: they take more room than
+    /// all the rest, and few policies are asked again.
+    document: Mutex<Option<regorus::Value>>,
     /// Of the anchors, by the zone's one key.
     digests: OnceLock<(HashKey, Box<[Digest]>)>,
     known: Known,
@@ -108,14 +131,30 @@ impl Mandate {
         &self.known
     }
 
+    /// The text that was verified.
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
     /// All claims, unknown ones included, as the policy sees them.
-    pub(crate) fn document(&self) -> &regorus::Value {
-        &self.document
+    pub(crate) fn document(&self) -> regorus::Value {
+        let fresh = self
+            .document
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // What was read once can be read again.
+        let again = || {
+            let payload = self.token.0.split('.').nth(1)?;
+            let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
+            serde_json::from_slice(&payload).ok()
+        };
+        fresh.or_else(again).unwrap_or(regorus::Value::Undefined)
     }
 
     /// What a policy is told of it; `keep` makes the same for all who ask from then on.
     pub(crate) fn input(&self, keep: bool) -> MandateInput {
-        let make = || MandateInput::new(&self.claims, &self.document);
+        let make = || MandateInput::new(&self.claims, self.document());
         match self.input.get() {
             Some(input) => input.clone(),
             None if keep => self.input.get_or_init(make).clone(),
@@ -201,7 +240,8 @@ pub fn verify(
     Ok(Mandate {
         claims,
         key_id,
-        document,
+        token: token.into(),
+        document: Mutex::new(Some(document)),
         digests: OnceLock::new(),
         known: Known::default(),
         input: OnceLock::new(),

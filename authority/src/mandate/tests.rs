@@ -111,6 +111,21 @@ fn size_and_form_are_checked_first() {
 }
 
 #[test]
+fn a_mandate_shows_nobody_its_token() {
+    let text = token(json!({}));
+    let mandate = Arc::new(verified(&text).unwrap());
+    let mut cache = MandateCache::new(2);
+    cache.insert(mandate.token().clone(), Arc::clone(&mandate));
+    let signature = text.rsplit('.').next().unwrap();
+    for shown in [format!("{mandate:?}"), format!("{cache:?}")] {
+        assert!(
+            shown.contains("jti-1") && !shown.contains(signature),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn only_es256_is_an_algorithm() {
     let payload = claims_with(json!({})).to_string();
     let with_alg = |alg: &str, signature: &[u8]| {

@@ -121,7 +121,7 @@ impl PolicyInput {
         context.extend(
             exchange
                 .subject
-                .map(|mandate| ("subject_claims", mandate.document().clone())),
+                .map(|mandate| ("subject_claims", mandate.document())),
         );
         context.extend(exchange.trace_id.map(|id| ("trace_id", id.into())));
         context.extend(claims.map(|claims| ("session_id", claims.sid.as_str().into())));
@@ -229,7 +229,7 @@ type Members = BTreeMap<Value, Value>;
 
 impl MandateInput {
     /// Of a mandate with these claims, and all of them as a document.
-    pub(crate) fn new(claims: &Claims, all: &Value) -> Self {
+    pub(crate) fn new(claims: &Claims, all: Value) -> Self {
         let sid = claims.sid.as_str();
         let session = claims.agent_session_id.as_ref();
         let edge = claims.delegation_edge_id.as_ref();
@@ -240,7 +240,7 @@ impl MandateInput {
         );
         let mut context = vec![
             ("actor_claims", actor(claims.client_id.as_str())),
-            ("subject_claims", all.clone()),
+            ("subject_claims", all),
             ("challenge_resolved", false.into()),
             ("requested_scopes", Value::new_array()),
             ("session_id", sid.into()),

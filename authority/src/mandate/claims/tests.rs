@@ -296,8 +296,11 @@ fn scopes_are_separated_by_spaces() {
 fn unknown_claims_are_kept_for_the_policy() {
     let act = json!({"sub": "agent", "act": {"sub": "first"}});
     let mandate = verified(&token(json!({"act": act, "tier": 3}))).unwrap();
-    let document = serde_json::to_value(mandate.document()).unwrap();
-    assert_eq!(document, claims_with(json!({"act": act, "tier": 3})));
+    // However often it is asked.
+    for _ in 0..3 {
+        let document = serde_json::to_value(mandate.document()).unwrap();
+        assert_eq!(document, claims_with(json!({"act": act, "tier": 3})));
+    }
 }
 
 /// The published schema and an example of it.
