@@ -251,6 +251,7 @@ pub fn authorise(
         resources,
         policy,
         shadow,
+        last_said,
         ..
     } = snapshot;
     let covered = resources
@@ -296,7 +297,7 @@ pub fn authorise(
             let shadow = shadow.as_mut().map(|(_, evaluator)| {
                 compare(evaluator, &input, evaluated.as_ref(), request, &call)
             });
-            (said(evaluated), shadow)
+            (said(evaluated, last_said), shadow)
         }
     };
     if let (Some(answers), Ok(said), false) = (answers, &said, account.repeated) {
@@ -319,7 +320,11 @@ pub fn authorise(
     (outcome, shadow)
 }
 
-fn said(evaluated: Option<Result<PolicyResult, EvalError>>) -> Result<Said, Refusal> {
+/// What a policy's result comes to. It says the same of most calls, which then share what is kept of `last`.
+fn said(
+    evaluated: Option<Result<PolicyResult, EvalError>>,
+    last: &mut Arc<Evaluated>,
+) -> Result<Said, Refusal> {
     let mut result = evaluated
         .ok_or(Reason::NoActivePolicySet)?
         .map_err(|error| match error {
@@ -331,7 +336,11 @@ fn said(evaluated: Option<Result<PolicyResult, EvalError>>) -> Result<Said, Refu
         })?;
     let refusal =
         (!result.allows()).then(|| Reason::PolicyDenied(shadow::own_reason(&result).to_owned()));
-    let evaluated = Arc::new(Evaluated::of(&mut result));
+    let evaluated = Evaluated::of(&mut result);
+    if **last != evaluated {
+        *last = Arc::new(evaluated);
+    }
+    let evaluated = Arc::clone(last);
     Ok(Said { refusal, evaluated })
 }
 

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     binding::Bindings,
     bundle::{Bundle, BundleError, BundlePolicy},
+    decision::Evaluated,
     ids::ZoneId,
     jwks::{JwksError, KeySet},
     mandate::MandateCache,
@@ -73,6 +74,8 @@ pub struct Snapshot {
     pub(crate) policy: Option<(Arc<PolicyOrigin>, Evaluator)>,
     pub(crate) shadow: Option<(Arc<PolicyOrigin>, Evaluator)>,
     shadow_error: Option<SnapshotError>,
+    /// What the policy said last, which many mandates share.
+    pub(crate) last_said: Arc<Evaluated>,
     pub(crate) cache: MandateCache,
     cache_capacity: usize,
 }
@@ -129,6 +132,7 @@ impl Snapshot {
             policy: None,
             shadow: None,
             shadow_error: None,
+            last_said: Arc::default(),
             cache: MandateCache::new(0),
             cache_capacity: 0,
         })

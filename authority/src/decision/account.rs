@@ -40,7 +40,7 @@ pub struct Account {
 const MAX_SAID_BYTES: usize = 4 * 1024;
 
 /// What a policy says of its result, as much of it as evidence holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluated {
     /// What in it decided.
     pub determining_policies: Vec<Map<String, Value>>,

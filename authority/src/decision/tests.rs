@@ -177,6 +177,12 @@ impl Call {
 
     /// Decides, and says whether the policy had said so before.
     fn repeated_by(&self, snapshot: &mut Snapshot) -> (Result<Permit, Reason>, bool) {
+        let (outcome, account) = self.accounted_by(snapshot);
+        (outcome, account.repeated)
+    }
+
+    /// Decides, and gives account of it.
+    fn accounted_by(&self, snapshot: &mut Snapshot) -> (Result<Permit, Reason>, Account) {
         self.request(|request| {
             let mut account = Account::default();
             let call = match identify(snapshot, Some(&filter()), request, NOW, &mut account) {
@@ -185,7 +191,7 @@ impl Call {
             };
             let (outcome, _) = authorise(snapshot, request, call, &mut account);
             let outcome = outcome.map_err(|refusal| refusal.reason().clone());
-            (outcome, account.repeated)
+            (outcome, account)
         })
     }
 

@@ -144,3 +144,26 @@ fn what_a_caller_or_a_policy_makes_long_is_not_kept() {
         assert_eq!(is_allow(read().repeated_by(&mut snapshot)), (true, false));
     }
 }
+
+#[test]
+fn mandates_share_what_is_said_of_them_where_it_is_the_same() {
+    let policy = authored(
+        r#"result := {"decision": "allow", "evaluation_status": "complete", "determining_policies": [],
+	"diagnostics": [{"method": input.action.method}]}"#,
+    );
+    let mut snapshot = snapshot_with(Some(&policy));
+    let mut said = |jti: &str, method: &'static str| {
+        let call = Call::with(json!({"scope": "read write", "jti": jti})).to(method, "/demo/items");
+        let (outcome, account) = call.accounted_by(&mut snapshot);
+        assert!(outcome.is_ok(), "{outcome:?}");
+        let evaluated = account.evaluated.unwrap();
+        assert_eq!(json!(evaluated.diagnostics), json!([{"method": method}]));
+        evaluated
+    };
+    let (first, second) = (said("jti-1", "GET"), said("jti-2", "GET"));
+    assert!(Arc::ptr_eq(&first, &second));
+    // Another answer takes no one's place.
+    assert!(!Arc::ptr_eq(&first, &said("jti-1", "POST")));
+    assert!(Arc::ptr_eq(&first, &said("jti-1", "GET")));
+    said("jti-3", "GET");
+}
