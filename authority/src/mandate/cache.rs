@@ -2,9 +2,8 @@
 //! so that one sent over and over does not cost a verification each time.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasherDefault, Hasher},
-    mem,
     sync::Arc,
 };
 
@@ -12,29 +11,34 @@ use super::{Mandate, Token};
 
 /// Verified mandates by their exact text, bounded in number.
 ///
-/// Two generations: when the young one is full it becomes the old one, and the old one is dropped.
-/// What is used moves to the young one, so hot mandates stay. Only verified mandates enter, so a
-/// stranger can neither fill the cache nor choose what falls together in its table.
+/// When it is full, the one that was kept longest makes room, unless it was used meanwhile: then it is passed over once
+/// (F. J. Corbató, "A Paging Experiment with the Multics System", 1968, known as CLOCK). Only verified mandates enter,
+/// so a stranger can neither fill the cache nor choose what falls together in its table.
 #[derive(Debug)]
 pub struct MandateCache {
-    young: Generation,
-    old: Generation,
-    generation_size: usize,
+    held: HashMap<u64, Entry, BuildHasherDefault<AsItIs>>,
+    /// What is held, and perhaps what was forgotten meanwhile, in the order in which it is to make room.
+    queue: VecDeque<u64>,
+    capacity: usize,
     refused: HashSet<Box<str>, BuildHasherDefault<EndOfText>>,
 }
+
+/// Most that are passed over for one to make room, so that no request waits for more.
+const MOST_PASSED_OVER: usize = 64;
 
 /// Most tokens that are known for their bad signature, and the longest of them, in bytes: strangers make them, so
 /// they take 256 KiB at most, have no part in the room for mandates, and are forgotten together.
 const MAX_REFUSED: usize = 128;
 const MAX_REFUSED_BYTES: usize = 2 * 1024;
 
-/// By what [`EndOfText`] makes of the text. Of two with the same, which nobody will ever see, one is kept.
-type Generation = HashMap<u64, Entry, BuildHasherDefault<AsItIs>>;
-
+/// What is held under the hash that [`EndOfText`] makes of the text. Of two with the same, which nobody will ever see,
+/// one is kept.
 #[derive(Debug)]
 struct Entry {
     text: Token,
     mandate: Arc<Mandate>,
+    /// Since it was kept, or passed over.
+    used: bool,
 }
 
 /// Hashes what is a hash already.
@@ -102,9 +106,9 @@ impl MandateCache {
     /// A cache of at most `capacity` mandates; 0 keeps none.
     pub fn new(capacity: usize) -> Self {
         Self {
-            young: Generation::default(),
-            old: Generation::default(),
-            generation_size: capacity / 2,
+            held: HashMap::default(),
+            queue: VecDeque::new(),
+            capacity,
             refused: HashSet::default(),
         }
     }
@@ -116,7 +120,7 @@ impl MandateCache {
 
     /// Remembers that the signature of `token` is bad.
     pub fn refuse(&mut self, token: &str) {
-        if self.generation_size == 0 || token.len() > MAX_REFUSED_BYTES {
+        if self.capacity == 0 || token.len() > MAX_REFUSED_BYTES {
             return;
         }
         if self.refused.len() >= MAX_REFUSED {
@@ -128,47 +132,59 @@ impl MandateCache {
     /// The mandate that `token` was verified to be. What is found was looked at before, so that nobody has to
     /// look whether it is a token at all.
     pub fn get(&mut self, token: &[u8]) -> Option<Arc<Mandate>> {
-        let hash = EndOfText::of(token);
-        let is_same = |entry: &&Entry| same(entry.text.0.as_bytes(), token);
-        if let Some(entry) = self.young.get(&hash).filter(is_same) {
-            return Some(Arc::clone(&entry.mandate));
+        let entry = self.held.get_mut(&EndOfText::of(token))?;
+        if !same(entry.text.0.as_bytes(), token) {
+            return None;
         }
-        self.old.get(&hash).filter(is_same)?;
-        let entry = self.old.remove(&hash)?;
-        let mandate = Arc::clone(&entry.mandate);
-        self.keep(hash, entry);
-        Some(mandate)
+        entry.used = true;
+        Some(Arc::clone(&entry.mandate))
     }
 
     /// Remembers that `token` is `mandate`.
     pub fn insert(&mut self, token: impl Into<Token>, mandate: Arc<Mandate>) {
-        if self.generation_size > 0 {
-            let text = token.into();
-            self.keep(EndOfText::of(text.0.as_bytes()), Entry { text, mandate });
+        if self.capacity == 0 {
+            return;
+        }
+        let text = token.into();
+        let hash = EndOfText::of(text.0.as_bytes());
+        let entry = Entry {
+            text,
+            mandate,
+            used: false,
+        };
+        if self.held.insert(hash, entry).is_none() {
+            self.queue.push_back(hash);
+        }
+        if self.held.len() > self.capacity {
+            self.make_room();
+        }
+        if self.queue.len() > self.capacity.saturating_mul(2) {
+            let mut seen = HashSet::new();
+            let held = &self.held;
+            self.queue
+                .retain(|hash| held.contains_key(hash) && seen.insert(*hash));
         }
     }
 
     /// Forgets `token`.
     pub fn remove(&mut self, token: &[u8]) {
         let hash = EndOfText::of(token);
-        for generation in [&mut self.young, &mut self.old] {
-            let is_held = generation.get(&hash);
-            if is_held.is_some_and(|entry| same(entry.text.0.as_bytes(), token)) {
-                generation.remove(&hash);
-            }
+        let is_held = self.held.get(&hash);
+        if is_held.is_some_and(|entry| same(entry.text.0.as_bytes(), token)) {
+            self.held.remove(&hash);
         }
     }
 
     /// Forgets everything: the keys have changed.
     pub fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
+        self.held.clear();
+        self.queue.clear();
         self.refused.clear();
     }
 
     /// How many mandates are held.
     pub fn len(&self) -> usize {
-        self.young.len() + self.old.len()
+        self.held.len()
     }
 
     /// Whether none is held.
@@ -176,11 +192,23 @@ impl MandateCache {
         self.len() == 0
     }
 
-    fn keep(&mut self, hash: u64, entry: Entry) {
-        if self.young.len() >= self.generation_size {
-            self.old = mem::take(&mut self.young);
+    /// Lets go of one.
+    fn make_room(&mut self) {
+        let mut passed_over = 0;
+        while let Some(hash) = self.queue.pop_front() {
+            match self.held.get_mut(&hash) {
+                None => {} // forgotten before
+                Some(entry) if entry.used && passed_over < MOST_PASSED_OVER => {
+                    entry.used = false;
+                    passed_over += 1;
+                    self.queue.push_back(hash);
+                }
+                Some(_) => {
+                    self.held.remove(&hash);
+                    return;
+                }
+            }
         }
-        self.young.insert(hash, entry);
     }
 }
 
@@ -269,6 +297,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgotten_takes_no_room() {
+        let (_, any) = mandate("any");
+        let mut cache = MandateCache::new(10);
+        for number in 0..1_000 {
+            let name = format!("{}", number % 7);
+            cache.insert(name.as_str(), Arc::clone(&any));
+            cache.remove(name.as_bytes());
+            assert!(cache.is_empty() && cache.queue.len() <= 20);
+        }
+        for number in 0..30 {
+            cache.insert(format!("new-{number}").as_str(), Arc::clone(&any));
+        }
+        assert_eq!(cache.len(), 10);
+        assert!(cache.get(b"new-29").is_some() && cache.get(b"new-0").is_none());
+    }
+
+    #[test]
     fn bad_tokens_are_known_in_a_room_of_their_own() {
         let (_, any) = mandate("any");
         let mut cache = MandateCache::new(10);
@@ -310,6 +355,25 @@ mod tests {
             assert!(cache.len() <= 20);
         }
         assert!(cache.get(b"cold-0").is_none(), "what nobody uses goes");
+        let mut cache = MandateCache::new(100);
+        let name = |number: usize| format!("warm-{number}");
+        for number in (0..100).cycle().take(1_000) {
+            if cache.get(name(number).as_bytes()).is_none() {
+                cache.insert(name(number).as_str(), Arc::clone(&any));
+            }
+        }
+        let is_held = |number: &usize| {
+            cache
+                .held
+                .contains_key(&EndOfText::of(name(*number).as_bytes()))
+        };
+        assert_eq!(
+            (0..100).filter(is_held).count(),
+            100,
+            "there is room for all"
+        );
+        cache.insert("one more", Arc::clone(&any));
+        assert!(cache.len() == 100 && cache.get(b"one more").is_some());
         cache.clear();
         assert!(cache.is_empty() && cache.get(b"hot").is_none());
     }
