@@ -279,6 +279,19 @@ mod tests {
         );
     }
 
+    /// Until this is dropped nothing can be hashed any more, nor wait for it.
+    async fn full(credentials: &Credentials) -> impl Sized {
+        let all = credentials
+            .permits
+            .acquire_many(u32::try_from(PARALLEL_HASHES).unwrap())
+            .await
+            .unwrap();
+        let queue: Vec<_> = (0..MAX_WAITING)
+            .map(|_| Place::take(&credentials.waiting).unwrap())
+            .collect();
+        (all, queue)
+    }
+
     #[tokio::test]
     async fn a_secret_that_was_right_is_not_hashed_again() {
         let credentials = Credentials::new().unwrap();
@@ -289,15 +302,7 @@ mod tests {
             credentials.verify(&"a".into(), &hash, &secret).await
         };
         assert!(verify("right").await.unwrap());
-        // Nothing can be hashed any more, nor wait for it.
-        let _all = credentials
-            .permits
-            .acquire_many(u32::try_from(PARALLEL_HASHES).unwrap())
-            .await
-            .unwrap();
-        let _queue: Vec<_> = (0..MAX_WAITING)
-            .map(|_| Place::take(&credentials.waiting).unwrap())
-            .collect();
+        let _full = full(&credentials).await;
         assert!(verify("right").await.unwrap());
         assert!(matches!(verify("wrong").await, Err(CredentialError::Busy)));
     }
@@ -305,14 +310,7 @@ mod tests {
     #[tokio::test]
     async fn beyond_the_bound_nobody_waits() {
         let credentials = Credentials::new().unwrap();
-        let _all = credentials
-            .permits
-            .acquire_many(u32::try_from(PARALLEL_HASHES).unwrap())
-            .await
-            .unwrap();
-        let _queue: Vec<_> = (0..MAX_WAITING)
-            .map(|_| Place::take(&credentials.waiting).unwrap())
-            .collect();
+        let _full = full(&credentials).await;
         let secret = Secret::new("x".to_owned());
         assert!(matches!(
             credentials.hash(&secret).await,

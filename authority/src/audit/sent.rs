@@ -118,7 +118,7 @@ impl<'a> Sent<'a> {
         let scanner = &mut scanner;
         let mut facts = NOTHING;
         let (mut event_type, mut decision, mut occurred_at) = (None, None, None);
-        let (mut zone_id, mut request_id, mut gateway) = (None, None, None);
+        let (mut id, mut zone_id, mut request_id, mut gateway) = (None, None, None, None);
         let (mut determining, mut diagnostics, mut evaluation) = (None, None, None);
         let mut last = "";
         scanner.expect(b'{')?;
@@ -162,7 +162,7 @@ impl<'a> Sent<'a> {
                 }
                 "id" => {
                     gateway.get_or_insert(begin..begin);
-                    facts.id = scanner.plain().filter(|id| is_uuid(id))?;
+                    id = Some(scanner.plain().filter(|id| is_uuid(id))?);
                 }
                 "jti" => facts.jti = Some(scanner.plain()?),
                 "metadata_json" => scanner.object()?,
@@ -193,6 +193,7 @@ impl<'a> Sent<'a> {
         determining.and(diagnostics).and(evaluation)?;
         let sent = Self {
             facts: Facts {
+                id: id?,
                 zone_id: zone_id?,
                 event_type: event_type?,
                 decision: decision?,

@@ -272,6 +272,13 @@ fn what_is_not_sure_to_be_canonical_is_left_to_be_parsed() {
         assert_ne!(changed, text, "{from}");
         assert!(Sent::read(&changed).is_none(), "{to}");
     }
+    // Without its own id there is nothing before which the gateway's could come.
+    let mut event = request();
+    event.gateway_id = Some("other".to_owned());
+    let whole = serde_json::to_string(&event).unwrap();
+    let nameless = whole.replace(&format!("\"id\":\"{}\",", event.id), "");
+    assert_ne!(nameless, whole);
+    assert!(Sent::read(&nameless).is_none());
     let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
     let changed = text.replace("\"n\":-1", &format!("\"n\":{deep}"));
     assert!(Sent::read(&changed).is_none());

@@ -1,6 +1,5 @@
 //! Looking for events. A search costs what it finds, not what there is: it walks the rarest of the things
-//! that are asked for from the newest event on, and
-//! stops after a bounded number of steps (see [`Walk`]).
+//! that are asked for from the newest event on, and stops after a bounded number of steps (see [`Walk`]).
 
 use authority::{
     audit::{Decision, Event, EventType, OccurredAt},

@@ -10,27 +10,12 @@ use super::{
     walk::Walk,
     *,
 };
-use crate::{entropy, sealing::Kek, store::Zone};
+use crate::{entropy, store::tests::with_zone};
 
 const START: u64 = 1_790_000_000_000_000;
 
 async fn zone_in(dir: &TempDir) -> (Store, ZoneId) {
-    let key = Kek::of_data_dir(dir.path()).unwrap().chain_key();
-    let store = Store::open_file(&dir.path().join("test.db"), key)
-        .await
-        .unwrap();
-    let zone = Zone {
-        id: entropy::id().into(),
-        slug: "demo".to_owned(),
-        name: "demo".to_owned(),
-        sequence: 1,
-        active_policy_set_version_id: None,
-        shadow_policy_set_version_id: None,
-        created_at: clock::Moment::now(),
-    };
-    let mut change = store.begin().await.unwrap();
-    change.insert_zone(&zone).await.unwrap();
-    change.commit().await.unwrap();
+    let (store, zone) = with_zone(dir.path()).await;
     (store, zone.id)
 }
 
@@ -224,6 +209,33 @@ async fn events_of_a_batch_share_a_row_for_what_they_have_in_common() {
         .unwrap();
     // Seven requests, and once each: zone, type, decision, client, resource, session and the one above.
     assert_eq!(rows, 7 + 7);
+}
+
+#[tokio::test]
+async fn a_search_looks_at_so_many_events_and_at_most_a_segment_more() {
+    const STEPS: i64 = 30;
+    const LARGE: usize = 100;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, zone) = zone_in(&dir).await;
+    // The newest are segments of one event each, and those before of many.
+    for (batch, events) in [LARGE; 12].into_iter().chain([1; 20]).enumerate() {
+        let at = |number: usize| u64::try_from(batch * 1_000 + number).unwrap();
+        let events: Vec<Event> = (0..events)
+            .map(|number| event(&zone, at(number), 1))
+            .collect();
+        append(&store, &zone, &events).await;
+    }
+    let walk = Walk {
+        store: &store,
+        terms: vec![term(&zone, TermKind::Client, "client-1")],
+        start: (i64::MAX, i64::MAX),
+        since: 0,
+        steps: STEPS,
+    };
+    let (found, next) = walk.find(10_000).await.unwrap();
+    let most = usize::try_from(STEPS).unwrap() + LARGE;
+    assert!((20..=most).contains(&found.len()), "{}", found.len());
+    assert!(next.is_some());
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ impl Walk<'_> {
                 probe
                     .push(") WHERE told > ")
                     .push_bind(PROBE)
-                    .push(" LIMIT 1");
+                    .push(" ORDER BY number LIMIT 1");
                 let reached: Option<i64> = probe
                     .build_query_scalar()
                     .fetch_optional(&self.store.readers)
@@ -69,7 +69,7 @@ impl Walk<'_> {
         }
         let (mut upto, mut steps, mut rows) = (self.start, 0, FIRST_ROWS);
         let rest = loop {
-            let stretch = self.stretch(upto, rows).await?;
+            let stretch = self.stretch(upto, rows, self.steps - steps).await?;
             let end = stretch.map_or((i64::MIN, i64::MIN), |(end, _)| end);
             self.add(end, upto, "", wanted, &mut found).await?;
             let Some((end, told)) = stretch else {
@@ -95,14 +95,20 @@ impl Walk<'_> {
         Ok((found.into_iter().map(|(_, place)| place).collect(), next))
     }
 
-    /// Where so many rows further on are, before `upto`, and of how many events they tell; if there are so many.
-    async fn stretch(&self, upto: Place, rows: i64) -> Result<Option<(Place, i64)>> {
+    /// Where so many rows further on are, before `upto`, or fewer that tell of so many events, and of how many they
+    /// do; if there are so many.
+    async fn stretch(&self, upto: Place, rows: i64, events: i64) -> Result<Option<(Place, i64)>> {
         let [term, ..] = self.terms.as_slice() else {
             return Ok(None);
         };
         let mut query = QueryBuilder::new("SELECT at, entry, told FROM (");
         self.counted(&mut query, *term, upto, rows);
-        query.push(") LIMIT 1 OFFSET ").push_bind(rows - 1);
+        query
+            .push(") WHERE number = ")
+            .push_bind(rows)
+            .push(" OR told >= ")
+            .push_bind(events)
+            .push(" ORDER BY number LIMIT 1");
         let last: Option<(i64, i64, i64)> = query
             .build_query_as()
             .fetch_optional(&self.store.readers)
@@ -110,12 +116,13 @@ impl Walk<'_> {
         Ok(last.map(|(at, entry, told)| ((at, entry), told)))
     }
 
-    /// Up to so many rows of a term before `upto`, newest first, and how many events each and those before it tell of.
+    /// Up to so many rows of a term before `upto`, newest first and numbered from one on, and how many events each and
+    /// those before it tell of.
     fn counted(&self, query: &mut QueryBuilder<Sqlite>, term: i64, upto: Place, most: i64) {
         query
             .push(
-                "SELECT at, entry, sum(max(length(events) / 4, 1))
-                   OVER (ORDER BY at DESC, entry DESC ROWS UNBOUNDED PRECEDING) AS told
+                "SELECT at, entry, row_number() OVER newest AS number,
+                   sum(max(length(events) / 4, 1)) OVER newest AS told
                  FROM (SELECT at, entry, events FROM audit_terms WHERE term = ",
             )
             .push_bind(term)
@@ -127,7 +134,7 @@ impl Walk<'_> {
             .push_bind(self.since)
             .push(" ORDER BY at DESC, entry DESC LIMIT ")
             .push_bind(most)
-            .push(") ORDER BY at DESC, entry DESC");
+            .push(") WINDOW newest AS (ORDER BY at DESC, entry DESC ROWS UNBOUNDED PRECEDING)");
     }
 
     /// Adds the events of the segments from `from` on and before `upto` that have all that is asked for, and

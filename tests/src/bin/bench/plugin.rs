@@ -24,6 +24,8 @@ use crate::{median, policies};
 const ROUNDS: usize = 5;
 const SECONDS: u32 = 4;
 const STARTS: usize = 5;
+/// As many as a worker keeps unless it is configured otherwise.
+const HELD: usize = 10_000;
 const ACTIVATIONS: usize = 200;
 const ACTIVATION_WORKERS: u32 = 4;
 const PATH: &str = "/demo/items";
@@ -107,6 +109,7 @@ pub(crate) fn run() {
     }
     drop(envoy);
     start_up(&issuer, &token);
+    held(&issuer);
     policies::large_data();
     policies::stalls(&issuer, PATH);
     activations();
@@ -135,6 +138,42 @@ fn start_up(issuer: &Issuer, token: &str) {
     println!(
         "from exec to the first answer (seconds, median of {STARTS}): governed {governed:.2}, plain {plain:.2}"
     );
+}
+
+/// What a worker holds of the mandates that it has verified: as much as Envoy grows by when they come.
+fn held(issuer: &Issuer) {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    let mandates: Vec<String> = (0..HELD)
+        .map(|number| issuer.changed(|claims| claims["jti"] = json!(format!("jti-{number:032}"))))
+        .collect();
+    let policies = [
+        (
+            "a policy that is asked once",
+            grants(APPLICATION, &[RESOURCE], &["demo:read"]),
+        ),
+        ("one that reads the call", ::micro::HANDWRITTEN.to_owned()),
+    ];
+    for (what, policy) in policies {
+        let mut spec = GatewaySpec::new(stand_alone(issuer), nowhere);
+        (spec.workers, spec.answers_itself) = (1, true);
+        spec.plugin["policy"] = json!(policy);
+        let gateway = spec.start();
+        let mut connection = Connection::open(gateway.address()).unwrap();
+        let mut send = |mandate: &String| {
+            let answer = connection.exchange(&Request::get(PATH).bearer(mandate));
+            assert_eq!(answer.unwrap().status, 200);
+        };
+        mandates.iter().take(HELD / 100).for_each(&mut send);
+        let before = gateway.memory_kb();
+        // Twice: a policy that reads the call is kept its input when it is asked again.
+        mandates.iter().chain(&mandates).for_each(&mut send);
+        let grown = gateway.memory_kb() - before;
+        println!(
+            "{HELD} mandates of {} bytes held by a worker, {what}: {:.1} MB",
+            mandates[0].len(),
+            grown as f64 / 1024.0
+        );
+    }
 }
 
 /// Activates two policies by turns, and times how long it takes from the answer until the last worker
