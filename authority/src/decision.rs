@@ -6,6 +6,7 @@ mod known;
 pub mod shadow;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ mod tests;
 use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use authority::{
-    audit::{Event, EventType, OccurredAt},
+    audit::{Event, EventType, OccurredAt, Writer},
     decision::{Account, Decided},
     ids::ZoneId,
 };
@@ -87,7 +87,7 @@ pub struct Evidence {
     ids: Ids,
     held: VecDeque<Held>,
     /// Where events are written, before as much as they take is kept.
-    scratch: Vec<u8>,
+    scratch: Writer,
     /// How many of them are of requests without a good mandate: strangers may fill half of the room.
     strangers: usize,
     sampled: Vec<u64>,
@@ -114,7 +114,7 @@ struct Held {
 /// would hold up whatever is asked meanwhile.
 #[derive(Debug)]
 enum Form {
-    Written(Box<str>),
+    Written(Box<[u8]>),
     /// As long as nobody knows the id of the zone.
     Told(Rc<Account>, Box<Decided>),
 }
@@ -142,7 +142,7 @@ impl Evidence {
             settings,
             ids: Ids::new(seed),
             held: VecDeque::new(),
-            scratch: Vec::new(),
+            scratch: Writer::default(),
             strangers: 0,
             sampled,
             gap: None,
@@ -201,8 +201,7 @@ impl Evidence {
             cut,
         };
         self.strangers += usize::from(is_stranger);
-        let form = match zone
-            .and_then(|zone| written(&account.event(zone, &decided), &mut self.scratch))
+        let form = match zone.and_then(|zone| written(&account, zone, &decided, &mut self.scratch))
         {
             Some(text) => Form::Written(text),
             None => Form::Told(account, Box::new(decided.clone())),
@@ -269,19 +268,19 @@ impl Evidence {
         if self.told.is_none() {
             self.told = self.gap.take().map(|gap| (self.ids.next(gap.until), gap));
         }
-        let mut body = String::from("{\"events\":[");
-        let mut push = |text: &str| {
-            if !body.ends_with('[') {
-                body.push(',');
+        let mut body = b"{\"events\":[".to_vec();
+        let mut push = |text: &[u8]| {
+            if !body.ends_with(b"[") {
+                body.push(b',');
             }
-            body.push_str(text);
+            body.extend_from_slice(text);
             body.len() >= MOST_BYTES
         };
         let mut events = 0;
         for held in self.held.iter_mut().take(self.together) {
             events += 1;
             if let Form::Told(account, decided) = &held.form
-                && let Some(text) = written(&account.event(zone, decided), &mut self.scratch)
+                && let Some(text) = written(account, zone, decided, &mut self.scratch)
             {
                 held.form = Form::Written(text);
             }
@@ -292,15 +291,12 @@ impl Evidence {
             }
         }
         if let Some((id, gap)) = &self.told
-            && let Some(text) = written(
-                &gap.event(id, zone, self.settings.on_overflow),
-                &mut self.scratch,
-            )
+            && let Ok(text) = serde_json::to_vec(&gap.event(id, zone, self.settings.on_overflow))
         {
             push(&text);
         }
-        body.push_str("]}");
-        Some((body.into_bytes(), events))
+        body.extend_from_slice(b"]}");
+        Some((body, events))
     }
 
     /// A batch of so many events was sent, and its answer comes under this number.
@@ -358,11 +354,16 @@ impl Evidence {
     }
 }
 
-/// The text of an event, which there always is.
-fn written(event: &Event, scratch: &mut Vec<u8>) -> Option<Box<str>> {
+/// The text of a decision's event, which there always is.
+fn written(
+    account: &Account,
+    zone: &ZoneId,
+    decided: &Decided,
+    scratch: &mut Writer,
+) -> Option<Box<[u8]>> {
     scratch.clear();
-    serde_json::to_writer(&mut *scratch, event).ok()?;
-    std::str::from_utf8(scratch).ok().map(Box::from)
+    account.write(zone, decided, scratch).ok()?;
+    Some(scratch.written().into())
 }
 
 enum Rate {
@@ -414,14 +415,21 @@ impl Ids {
     fn next(&mut self, at: OccurredAt) -> String {
         let random = self.next;
         self.next = random.wrapping_add(1);
-        let millis = at.0 / 1_000 % (1 << 48);
+        let millis = u128::from(at.0 / 1_000 % (1 << 48));
         let rest = random & ((1 << 48) - 1);
         let variant_and_b = 0x8000 | (random >> 48 & 0x3fff);
         let version_and_a = 0x7000 | (random >> 62 & 0x0fff);
-        format!(
-            "{:08x}-{:04x}-{version_and_a:04x}-{variant_and_b:04x}-{rest:012x}",
-            millis >> 16,
-            millis & 0xffff
-        )
+        let id = millis << 80 | version_and_a << 64 | variant_and_b << 48 | rest;
+        let digits = id.to_be_bytes().into_iter();
+        let digits = digits.flat_map(|byte| [byte >> 4, byte & 0xf]);
+        let mut text = *b"00000000-0000-0000-0000-000000000000";
+        let places = text.iter_mut().filter(|place| **place == b'0');
+        for (place, digit) in places.zip(digits) {
+            *place = match digit {
+                0..10 => b'0' + digit,
+                _ => b'a' - 10 + digit,
+            };
+        }
+        text.into_iter().map(char::from).collect()
     }
 }

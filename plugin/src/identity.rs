@@ -1,6 +1,8 @@
 //! What the upstream is told about the caller, and which headers of the caller never reach it.
 
-use authority::{decision::RESOURCE_HEADER, mandate::Claims};
+use std::borrow::Cow;
+
+use authority::{decision::RESOURCE_HEADER, ids::AgentSessionId, mandate::Claims};
 
 /// The family of headers that only Caracal sets.
 const FAMILY: &str = "x-caracal-";
@@ -20,27 +22,17 @@ pub fn is_reserved(name: &[u8]) -> bool {
 }
 
 /// The headers that tell the upstream who calls.
-pub fn headers(claims: &Claims) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
-        (
-            "x-caracal-client-id",
-            header_text(claims.client_id.as_str()),
-        ),
-        ("x-caracal-subject", header_text(&claims.sub)),
+pub fn headers(claims: &Claims) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
+    let session = claims.agent_session_id.as_ref();
+    let headers = [
+        ("x-caracal-client-id", Some(claims.client_id.as_str())),
+        ("x-caracal-subject", Some(claims.sub.as_str())),
+        ("x-caracal-session", session.map(AgentSessionId::as_str)),
+        ("x-caracal-scope", claims.scope.as_deref()),
     ];
-    headers.extend(
-        claims
-            .agent_session_id
-            .iter()
-            .map(|id| ("x-caracal-session", header_text(id.as_str()))),
-    );
-    headers.extend(
-        claims
-            .scope
-            .iter()
-            .map(|scope| ("x-caracal-scope", header_text(scope))),
-    );
     headers
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, header_text(text?))))
 }
 
 /// A usable request id: 1 to 128 printable ASCII characters.
@@ -50,19 +42,21 @@ pub fn is_request_id(value: &[u8]) -> bool {
 
 /// `text` with everything but printable ASCII percent-encoded (and `%` itself), so that no claim can
 /// break out of its header.
-fn header_text(text: &str) -> String {
+fn header_text(text: &str) -> Cow<'_, str> {
     let is_plain = |byte| matches!(byte, 0x20..0x7f) && byte != b'%';
     if text.bytes().all(is_plain) {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
-    text.bytes()
+    let escaped = text
+        .bytes()
         .fold(String::with_capacity(text.len()), |mut out, byte| {
             match byte {
                 b'%' | 0x00..0x20 | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
                 printable => out.push(char::from(printable)),
             }
             out
-        })
+        });
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]

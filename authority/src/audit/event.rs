@@ -1,7 +1,7 @@
 //! One audit event: who did or was refused what, when, under whose authority and by which policy. Its
 //! names are those of the published schema where that has one.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
@@ -96,6 +96,15 @@ const END_OF_TIME: u64 = 253_402_300_799_999_999;
 
 impl fmt::Display for OccurredAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text()
+            .iter()
+            .try_for_each(|byte| f.write_char(char::from(*byte)))
+    }
+}
+
+impl OccurredAt {
+    /// As RFC 3339 has it, in ASCII.
+    pub(crate) fn text(self) -> [u8; 27] {
         let micros = self.0.min(END_OF_TIME);
         let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
         let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -110,15 +119,27 @@ impl fmt::Display for OccurredAt {
         let day = day_of_year - (153 * month + 2) / 5 + 1;
         let month = if month < 10 { month + 3 } else { month - 9 };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z"
-        )
+        let mut text = *b"yyyy-mm-ddThh:mm:ss.ffffffZ";
+        let numbers = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, second / 3600),
+            (14..16, second / 60 % 60),
+            (17..19, second % 60),
+            (20..26, fraction),
+        ];
+        for (place, number) in numbers {
+            // None has more than six digits.
+            let mut rest = number as u32;
+            for digit in text.get_mut(place).into_iter().flatten().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        text
     }
-}
 
-impl OccurredAt {
     /// Reads what [`Display`](fmt::Display) writes, and nothing else.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: &[u8; 27] = text.as_bytes().try_into().ok()?;

@@ -13,6 +13,7 @@ mod sent;
 mod sent_tests;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use self::{
     canonical::canonical,
@@ -23,4 +24,5 @@ pub use self::{
     },
     export::{EntryLine, FORMAT, Fault, HeaderLine, Line, Summary, Verifier},
     sent::{Facts, Sent},
+    writer::Writer,
 };

@@ -102,6 +102,11 @@ fn members(item: &Map<String, Value>) -> usize {
     item.iter().map(each).sum::<usize>() + 2
 }
 
+/// What kept a policy from deciding where it was not asked.
+pub(super) const NOT_EVALUATED: &str = "not_evaluated";
+/// How a manifest's hash is told from one by another function.
+pub(super) const MANIFEST_HASH: &str = "sha256:";
+
 /// A decision on a request, apart from what is known of the request.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -120,7 +125,7 @@ pub struct Decided {
 }
 
 impl Account {
-    /// The event of a decision on the request, in `zone`.
+    /// The event of a decision on the request, in `zone`. [`write`](Self::write) writes it, member for member.
     pub fn event(&self, zone: &ZoneId, decided: &Decided) -> Event {
         let mut event = Event::new(
             decided.id.clone(),
@@ -142,13 +147,13 @@ impl Account {
                     .clone_from(&evaluated.determining_policies);
                 event.diagnostics_json.clone_from(&evaluated.diagnostics);
             }
-            None => event.evaluation_status = reason.unwrap_or("not_evaluated").to_owned(),
+            None => event.evaluation_status = reason.unwrap_or(NOT_EVALUATED).to_owned(),
         }
         if let Some(origin) = &self.policy {
             event.policy = PolicyFacts {
                 policy_set_id: None,
                 policy_set_version_id: Some(origin.policy_set_version_id.clone()),
-                manifest_sha: Some(format!("sha256:{}", origin.manifest_sha256)),
+                manifest_sha: Some(format!("{MANIFEST_HASH}{}", origin.manifest_sha256)),
             };
         }
         if let Some(mandate) = &self.mandate {
