@@ -11,6 +11,7 @@ use authority::{
     decision::{Account, Decided},
     ids::ZoneId,
 };
+use data_encoding::HEXLOWER;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -420,16 +421,15 @@ impl Ids {
         let variant_and_b = 0x8000 | (random >> 48 & 0x3fff);
         let version_and_a = 0x7000 | (random >> 62 & 0x0fff);
         let id = millis << 80 | version_and_a << 64 | variant_and_b << 48 | rest;
-        let digits = id.to_be_bytes().into_iter();
-        let digits = digits.flat_map(|byte| [byte >> 4, byte & 0xf]);
-        let mut text = *b"00000000-0000-0000-0000-000000000000";
-        let places = text.iter_mut().filter(|place| **place == b'0');
-        for (place, digit) in places.zip(digits) {
-            *place = match digit {
-                0..10 => b'0' + digit,
-                _ => b'a' - 10 + digit,
-            };
+        let digits = HEXLOWER.encode(&id.to_be_bytes());
+        let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
+        let mut text = String::with_capacity(36);
+        for part in parts {
+            if !text.is_empty() {
+                text.push('-');
+            }
+            text.push_str(digits.get(part).unwrap_or_default());
         }
-        text.into_iter().map(char::from).collect()
+        text
     }
 }

@@ -126,7 +126,7 @@ impl Account {
         }
         if let Some(claims) = claims {
             to.raw(b",\"use\":");
-            to.value(&claims.mandate_use)?;
+            to.text(claims.mandate_use.name())?;
         }
         to.raw(b",\"zone_id\":");
         to.text(zone.as_str())?;
