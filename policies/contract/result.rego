@@ -3,16 +3,18 @@ package caracal.contract
 
 import rego.v1
 
-result := allowed if {
-	allowed := object.union(allow(allowed_by), {"diagnostics": remarks})
+result := said if {
+	said := allowed(allowed_by, remarks)
 } else := deny(deny_reason)
 
 # The result document of an allow by the policy `id`, for policies of one's own too.
-allow(id) := {
+allow(id) := allowed(id, [])
+
+allowed(id, diagnostics) := {
 	"decision": "allow",
 	"evaluation_status": "complete",
 	"determining_policies": [{"id": id}],
-	"diagnostics": [],
+	"diagnostics": diagnostics,
 }
 
 # The result document of a denial.
@@ -23,8 +25,15 @@ deny(reason) := {
 	"diagnostics": [{"reason": reason}],
 }
 
-# The paths exclude each other, so their order says nothing.
-allowed_by := "caracal-bootstrap" if {
+# The paths exclude each other, so their order says nothing. What is asked on every call comes first.
+allowed_by := "caracal-direct-use" if {
+	open
+	direct_use
+} else := id if {
+	open
+	mandate_use
+	id := concat("", ["caracal-", owner, "-use"])
+} else := "caracal-bootstrap" if {
 	open
 	bootstrap
 } else := id if {
@@ -34,16 +43,9 @@ allowed_by := "caracal-bootstrap" if {
 } else := "caracal-workload-mint" if {
 	open
 	workload_mint
-} else := id if {
-	open
-	mandate_use
-	id := concat("", ["caracal-", owner, "-use"])
 } else := "caracal-direct-mint" if {
 	open
 	direct_mint
-} else := "caracal-direct-use" if {
-	open
-	direct_use
 }
 
 # What holds for everybody is asked before any path, so that no path can forget it.

@@ -49,4 +49,6 @@ step_up_remarks := [{"step_up_required": {"type": "human_approval", "tiers": req
 	not input.context.challenge_resolved == true
 } else := []
 
-remarks := array.concat(risk_remarks, step_up_remarks)
+remarks := [] if {
+	count(requested_scopes) == 0
+} else := array.concat(risk_remarks, step_up_remarks)
