@@ -1,6 +1,5 @@
 //! The filter's exports: which of them the host is to call. The SDK exports every callback there is, and for
-//! each one that is there Envoy enters the VM, for every request. The names of its functions, which the linker leaves
-//! in what is built for size, are for nobody.
+//! each one that is there Envoy enters the VM, for every request.
 //!
 //! Format: WebAssembly Core Specification, section 5.5 (modules).
 
@@ -13,23 +12,16 @@ const LEFT_OUT: [&str; 4] = [
     "proxy_on_response_trailers",
 ];
 
-const CUSTOM_SECTION: u8 = 0;
 const EXPORT_SECTION: u8 = 7;
-/// The custom section that names functions.
-const NAMES: &[u8] = b"name";
 const HEAD: usize = 8;
 
-/// `module` without the callbacks that do nothing, and without names; `None` if this is no WebAssembly module.
+/// `module` without the callbacks that do nothing; `None` if this is no WebAssembly module.
 pub(crate) fn trimmed(module: &[u8]) -> Option<Vec<u8>> {
     let (head, mut rest) = module.split_at_checked(HEAD)?;
     let mut trimmed = head.to_vec();
     while let Some((&id, after)) = rest.split_first() {
         let (size, after) = number(after)?;
         let (content, next) = after.split_at_checked(usize::try_from(size).ok()?)?;
-        rest = next;
-        if id == CUSTOM_SECTION && is_named(content, NAMES)? {
-            continue;
-        }
         trimmed.push(id);
         if id == EXPORT_SECTION {
             let content = without(content)?;
@@ -39,14 +31,9 @@ pub(crate) fn trimmed(module: &[u8]) -> Option<Vec<u8>> {
             put(&mut trimmed, size);
             trimmed.extend(content);
         }
+        rest = next;
     }
     Some(trimmed)
-}
-
-/// Whether a custom section has this name.
-fn is_named(content: &[u8], name: &[u8]) -> Option<bool> {
-    let (length, after) = number(content)?;
-    Some(after.get(..usize::try_from(length).ok()?)? == name)
 }
 
 /// The content of an export section without what is left out.
@@ -132,20 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn names_are_left_out_and_other_sections_of_ones_own_stay() {
-        let head = b"\0asm\x01\0\0\0";
-        let code = section(10, &[7; 1_000]);
-        let own = section(0, b"\x09producers and more");
-        let names = section(0, b"\x04name and more");
-        let module = [head, &own[..], &names, &code].concat();
-        assert_eq!(trimmed(&module).unwrap(), [head, &own[..], &code].concat());
-    }
-
-    #[test]
     fn what_is_no_module_is_told_apart() {
         assert!(trimmed(b"").is_none());
         assert!(trimmed(b"\0asm\x01\0\0\0\x07\xff").is_none());
         assert!(trimmed(b"\0asm\x01\0\0\0\x07\x02\x01\x09").is_none());
-        assert!(trimmed(b"\0asm\x01\0\0\0\x00\x02\x04n").is_none());
     }
 }
