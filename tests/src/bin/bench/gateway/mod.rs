@@ -24,10 +24,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1)]
     workers: u32,
     /// Rounds, in each of which every contender has its turn
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// Seconds that a contender is under load in a round, for throughput and again for latencies
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 2)]
     seconds: u32,
     /// Requests a second at which latencies are measured; by default half of what the slowest can do
     #[arg(long)]
@@ -46,10 +46,11 @@ struct Full {
     beside: f64,
 }
 
-/// What came out for a contender: medians over the rounds.
+/// What came out for a contender: medians over the rounds, and the rounds.
 struct Measured {
     name: String,
     full: Full,
+    rounds: Vec<Full>,
     latencies: Latencies,
     memory_kb: u64,
 }
@@ -75,7 +76,8 @@ pub(crate) fn run(options: &Options) {
         }
         println!("  full load, round {round} of {}", options.rounds);
     }
-    let full: Vec<Full> = full.iter().map(|rounds| of_rounds(rounds)).collect();
+    let rounds = full;
+    let full: Vec<Full> = rounds.iter().map(|rounds| of_rounds(rounds)).collect();
     let slowest = full.iter().map(|full| full.requests_a_second);
     let rate = options
         .rate
@@ -92,16 +94,32 @@ pub(crate) fn run(options: &Options) {
     }
     let measured: Vec<Measured> = contenders
         .iter()
-        .zip(full.iter().zip(&latencies))
-        .map(|(contender, (full, latencies))| Measured {
+        .zip(full.iter().zip(rounds).zip(&latencies))
+        .map(|(contender, ((full, rounds), latencies))| Measured {
             name: contender.name.clone(),
             full: *full,
+            rounds,
             latencies: Latencies::medians(latencies),
             memory_kb: contender.gateway.memory_kb(),
         })
         .collect();
     let added = field.added_latency(options, &contenders, &full);
     report::tell(&measured, rate, added);
+}
+
+impl Measured {
+    /// How many times as long a request takes Envoy as one of `base` in the same round, and how many times as long
+    /// it takes all processes together: medians, since the machine is seldom as fast in the next round.
+    fn times(&self, base: &Self) -> (f64, f64) {
+        let of = |what: fn(&Full) -> f64| {
+            let rounds = self.rounds.iter().zip(&base.rounds);
+            median(rounds.map(|(own, base)| what(own) / what(base)).collect())
+        };
+        (
+            of(|round| round.envoy),
+            of(|round| round.envoy + round.beside),
+        )
+    }
 }
 
 fn of_rounds(rounds: &[Full]) -> Full {

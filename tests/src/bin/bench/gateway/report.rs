@@ -6,36 +6,47 @@ use serde_json::{Value, json};
 
 use super::{Measured, chart};
 
-/// Whose processor time the others' is compared with.
+/// Whose processor time in Envoy the others' is compared with.
 const BASES: [(&str, &str); 3] = [
     ("nothing", "of nothing"),
     ("jwt_authn, cached + rbac", "of jwt_authn, cached + rbac"),
     ("jwt_authn + rbac", "of jwt_authn + rbac"),
 ];
+/// With whose all processes are compared with all of ours.
+const AUTHORISED: &str = "ext_authz, stand-in that verifies and evaluates";
 
 pub(super) fn tell(measured: &[Measured], rate: u32, added: Option<(f64, f64, u32)>) {
-    let base = |name: &str| {
-        let found = measured.iter().find(|one| one.name == name);
-        found.map(|one| one.full.envoy)
-    };
-    let bases: Vec<(&str, f64)> = BASES
+    let named = |name: &str| measured.iter().find(|one| one.name == name);
+    let bases: Vec<(&str, &Measured)> = BASES
         .iter()
-        .filter_map(|(name, title)| Some((*title, base(name)?)))
+        .filter_map(|(name, title)| Some((*title, named(name)?)))
         .collect();
-    println!("\nmedians; processor time in µs a request, latencies in µs at {rate} requests/s\n");
+    let authorised = named(AUTHORISED);
+    println!(
+        "\nmedians, of ratios as well; processor time in µs a request, latencies in µs at {rate} requests/s\n"
+    );
     print!("| | requests/s | Envoy |");
     for (title, _) in &bases {
         print!(" {title} |");
     }
+    if authorised.is_some() {
+        print!(" all, of {AUTHORISED} |");
+    }
     println!(" beside it | all | p50 | p90 | p99 | p99.9 | memory |");
-    println!("|---|{}", "---|".repeat(9 + bases.len()));
+    println!(
+        "|---|{}",
+        "---|".repeat(9 + bases.len() + usize::from(authorised.is_some()))
+    );
     for one in measured {
         print!(
             "| {} | {:.0} | {:.1} |",
             one.name, one.full.requests_a_second, one.full.envoy
         );
         for (_, base) in &bases {
-            print!(" {:.2} |", one.full.envoy / base);
+            print!(" {:.2} |", one.times(base).0);
+        }
+        if let Some(base) = authorised {
+            print!(" {:.2} |", one.times(base).1);
         }
         println!(
             " {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {} MB |",
