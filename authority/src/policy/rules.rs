@@ -157,13 +157,13 @@ mod tests {
 
     #[test]
     fn the_branch_that_decided_is_shown_with_what_it_calls() {
-        let direct = texts(CONTRACT, "caracal-direct-use");
+        let direct = texts(CONTRACT, "caracal-direct-mint");
         assert!(
-            direct[0].contains("else := \"caracal-direct-use\" if {\n\topen\n\tdirect_use\n}"),
+            direct[0].contains("else := \"caracal-direct-mint\" if {\n\topen\n\tdirect_mint\n}"),
             "{direct:#?}"
         );
         assert!(!direct[0].contains("workload"), "{direct:#?}");
-        assert!(direct.iter().any(|rule| rule.contains("direct_use if {")));
+        assert!(direct.iter().any(|rule| rule.contains("direct_mint if {")));
         // Put together from pieces.
         let minted = texts(CONTRACT, "caracal-shop-mint");
         assert!(minted[0].contains("delegated_mint"), "{minted:#?}");
