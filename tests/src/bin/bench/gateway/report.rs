@@ -64,6 +64,18 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: Option<(f64, f64, u3
             "\na warm governed request is later than one to nothing, at {rate} requests/s, by {p50:.0} µs (p50), {p99:.0} µs (p99)"
         );
     }
+    let in_json = |one: &Measured| {
+        let mut figures = in_json(one);
+        let bases = BASES
+            .iter()
+            .filter_map(|(name, _)| Some((*name, named(name)?)));
+        figures["envoy_cpu_of"] = bases
+            .map(|(name, base)| (name.to_owned(), json!(one.times(base).0)))
+            .collect();
+        figures["all_cpu_of"] =
+            authorised.map_or(Value::Null, |base| json!({AUTHORISED: one.times(base).1}));
+        figures
+    };
     let contenders: Vec<Value> = measured.iter().map(in_json).collect();
     let added = added
         .map(|(p50, p99, rate)| json!({"p50_us": p50, "p99_us": p99, "requests_per_second": rate}));
