@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use authority::audit::{Checkpoint, SignedCheckpoint};
-use tokio::sync::Notify;
+use authority::{
+    audit::{Checkpoint, SignedCheckpoint},
+    ids::ZoneId,
+};
+use tokio::sync::{Mutex, Notify};
 
 use super::before;
 use crate::{
@@ -19,16 +22,22 @@ const EVENTS: u64 = 10_000;
 /// A segment that old is sealed however few events it has.
 const SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Wakes whoever makes checkpoints when there is much that has none.
+/// When checkpoints are made.
 #[derive(Default)]
-pub(crate) struct Checkpoints(Notify);
+pub(crate) struct Checkpoints {
+    /// Wakes whoever makes them when there is much that has none.
+    due: Notify,
+    /// Held from the look at where a ledger stands until its checkpoint is stored. Whoever looks at a
+    /// ledger with this in hand knows that every later checkpoint is of where it stands now, or behind.
+    making: Mutex<()>,
+}
 
 impl Checkpoints {
     /// The ledger stands here now.
     pub(crate) fn moved(&self, ledger: &LedgerHead, by: usize) {
         let by = u64::try_from(by).unwrap_or(u64::MAX);
         if ledger.seq / EVENTS != ledger.seq.saturating_sub(by) / EVENTS {
-            self.0.notify_one();
+            self.due.notify_one();
         }
     }
 }
@@ -41,7 +50,7 @@ impl Sts {
                 biased;
                 () = self.closed() => break,
                 () = tokio::time::sleep(self.ledger_settings.checkpoint_interval) => {}
-                () = self.checkpoints.0.notified() => {}
+                () = self.checkpoints.due.notified() => {}
             }
             if let Err(error) = self.checkpoint_ledgers().await {
                 tracing::warn!(%error, "no checkpoints of the ledgers could be made");
@@ -56,6 +65,8 @@ impl Sts {
     pub(crate) async fn checkpoint_ledgers(&self) -> Result<()> {
         self.record_unrecorded().await?;
         for ledger in self.store.ledgers_without_checkpoint().await? {
+            let _making = self.checkpoints.making.lock().await;
+            let ledger = self.store.ledger(&ledger.zone_id).await?;
             let now = clock::occurred_now();
             let (sealed, since) = match self.store.last_seal(&ledger).await? {
                 Some((seq, at)) => (seq, at),
@@ -63,7 +74,7 @@ impl Sts {
             };
             let seals = ledger.seq - sealed >= self.ledger_settings.segment_events
                 || since <= before(now, SEGMENT_AGE);
-            let signed = self.sign_checkpoint(&ledger, None).await?;
+            let signed = self.checkpoint_of(&ledger).await?;
             let mut change = self.store.begin().await?;
             change
                 .insert_checkpoint(&ledger, &CheckpointRow { seals, signed })
@@ -80,21 +91,43 @@ impl Sts {
             .map_or_else(clock::occurred_now, |entry| entry.recorded_at))
     }
 
-    /// The zone's word that its ledger stands where `ledger` says, now; at the end of an export, since
-    /// which event.
-    pub(crate) async fn sign_checkpoint(
+    /// Where a zone's ledger stands, with no checkpoint under way that is of an earlier event.
+    pub(crate) async fn settled_ledger(&self, zone: &ZoneId) -> Result<LedgerHead> {
+        let _making = self.checkpoints.making.lock().await;
+        Ok(self.store.ledger(zone).await?)
+    }
+
+    /// The zone's word that its ledger stands where `ledger` says, now.
+    pub(crate) async fn checkpoint_of(&self, ledger: &LedgerHead) -> Result<SignedCheckpoint> {
+        let previous = self.checkpoint_at_or_before(ledger, ledger.seq).await?;
+        self.sign_checkpoint(ledger, previous, None).await
+    }
+
+    /// The event of a ledger's last checkpoint at or before the event `seq`, 0 where there is none.
+    pub(super) async fn checkpoint_at_or_before(
         &self,
         ledger: &LedgerHead,
+        seq: u64,
+    ) -> Result<u64> {
+        let row = self.store.checkpoint_before(ledger, seq).await?;
+        Ok(row.map_or(0, |row| row.signed.checkpoint.seq))
+    }
+
+    /// The zone's word that its ledger stands where `ledger` says, now, and that the checkpoint before
+    /// is of the event `previous`; at the end of an export, since which event.
+    pub(super) async fn sign_checkpoint(
+        &self,
+        ledger: &LedgerHead,
+        previous: u64,
         ends_export_from: Option<u64>,
     ) -> Result<SignedCheckpoint> {
         let (kid, key) = self.signer(&ledger.zone_id).await?;
-        let previous = self.store.checkpoint_before(ledger, ledger.seq).await?;
         let checkpoint = Checkpoint {
             zone_id: ledger.zone_id.clone(),
             seq: ledger.seq,
             hash: ledger.hash,
             at: clock::occurred_now(),
-            previous: previous.map_or(0, |row| row.signed.checkpoint.seq),
+            previous,
             ends_export_from,
         };
         Ok(checkpoint.sign(&kid, &key))

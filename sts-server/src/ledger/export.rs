@@ -43,6 +43,8 @@ pub(crate) struct Export {
     /// The last that is written, and its hash.
     written: u64,
     hash: Hash,
+    /// The event of the last checkpoint that is written, or that the export begins at.
+    checkpoint: u64,
     last: u64,
     header: Option<HeaderLine>,
     ended: bool,
@@ -55,7 +57,8 @@ impl Sts {
         zone: &Zone,
         range: ExportRange,
     ) -> Result<Export> {
-        let ledger = self.store.ledger(&zone.id).await?;
+        // The checkpoints among its events are then the same when it goes on later.
+        let ledger = self.settled_ledger(&zone.id).await?;
         let last = match range.until {
             Some(until) => self.store.last_recorded_before(&ledger, until).await?,
             None => ledger.seq,
@@ -69,6 +72,7 @@ impl Sts {
             }
             return Ok(Export {
                 hash: self.hash_at(&ledger, after).await?,
+                checkpoint: self.checkpoint_at_or_before(&ledger, after).await?,
                 sts: Arc::clone(self),
                 ledger,
                 first,
@@ -98,6 +102,7 @@ impl Sts {
             first: seq + 1,
             written: seq,
             hash,
+            checkpoint: seq,
             last: last.max(seq),
             ended: false,
         })
@@ -154,7 +159,10 @@ impl Export {
             let mut head = self.ledger.clone();
             head.seq = self.written;
             head.hash = self.hash;
-            let end = self.sts.sign_checkpoint(&head, Some(self.first)).await?;
+            let end = self
+                .sts
+                .sign_checkpoint(&head, self.checkpoint, Some(self.first))
+                .await?;
             push(&mut text, &Line::End(end))?;
             return Ok(Some(text));
         }
@@ -217,6 +225,7 @@ impl Export {
             while let Some(signed) =
                 checkpoints.next_if(|signed| signed.checkpoint.seq <= entry.seq)
             {
+                self.checkpoint = signed.checkpoint.seq;
                 push(&mut text, &Line::Checkpoint(signed))?;
             }
         }
