@@ -7,6 +7,9 @@ mod field;
 pub mod host;
 mod inverse;
 mod point;
+#[cfg(not(target_arch = "wasm32"))]
+mod ring_key;
+mod signing;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -14,13 +17,10 @@ mod tests;
 use std::{borrow::Cow, fmt, num::NonZeroUsize, sync::Arc};
 
 use jwt_compact::{Algorithm, AlgorithmSignature};
-use p256::ecdsa::{
-    self,
-    signature::{Signer, Verifier},
-};
+use p256::ecdsa::{self, signature::Verifier};
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
+pub use self::signing::SigningKey;
 use self::{
     host::HostKey,
     tables::{Multiples, Verdict},
@@ -28,8 +28,6 @@ use self::{
 
 /// Length of a raw ES256 signature: `r` and `s`, 32 bytes each.
 pub const SIGNATURE_BYTES: usize = 64;
-/// Length of a private key.
-const SCALAR_BYTES: usize = 32;
 
 /// Bytes that are no P-256 key.
 #[derive(Debug, thiserror::Error)]
@@ -40,42 +38,6 @@ pub enum KeyError {
     /// Coordinates that are no point of the curve.
     #[error("the coordinates are not a point on P-256")]
     NotAPoint,
-}
-
-/// A private key. Its `Debug` shows nothing of it, and it is wiped when dropped.
-#[derive(Clone)]
-pub struct SigningKey(ecdsa::SigningKey);
-
-impl SigningKey {
-    /// Reads the 32 big-endian bytes of the scalar.
-    ///
-    /// # Errors
-    /// [`KeyError::NotAScalar`]: wrong length, zero, or not below the order of the curve.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        // p256 would take a shorter one too, and put zeros in front.
-        if bytes.len() != SCALAR_BYTES {
-            return Err(KeyError::NotAScalar);
-        }
-        ecdsa::SigningKey::from_slice(bytes)
-            .map(Self)
-            .map_err(|_| KeyError::NotAScalar)
-    }
-
-    /// The 32 big-endian bytes of the scalar, wiped when dropped.
-    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes().into())
-    }
-
-    /// The public half.
-    pub fn verifying_key(&self) -> VerifyingKey {
-        (*self.0.verifying_key()).into()
-    }
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SigningKey(..)")
-    }
 }
 
 /// A public key: a point on P-256 that is not the identity.
@@ -217,7 +179,7 @@ impl Algorithm for Es256 {
     }
 
     fn sign(&self, key: &SigningKey, message: &[u8]) -> Es256Signature {
-        Es256Signature(key.0.sign(message)) // RFC 6979: needs no randomness
+        Es256Signature(key.sign(message))
     }
 
     fn verify_signature(

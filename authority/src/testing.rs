@@ -3,14 +3,13 @@
 use std::{cell::Cell, time::Duration};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use jwt_compact::{Algorithm, AlgorithmSignature};
 use serde_json::{Value, json};
 
 use crate::{
     bundle::{Bundle, FORMAT},
     ids::KeyId,
     jwks::{Jwk, JwkSet, KeySet},
-    key::{Es256, SigningKey},
+    key::SigningKey,
     mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, verify},
     refusal::{Reason, Refusal},
     resource::{Operation, OperationEnforcement, ResourceSpec},
@@ -156,9 +155,10 @@ pub(crate) fn header_token(changes: Value) -> String {
     )
 }
 
+/// The same for the same message each time, so that a token that is made again is the same.
 pub(crate) fn raw_signature(message: &str, key: &SigningKey) -> [u8; 64] {
-    let signature = Es256.sign(key, message.as_bytes());
-    signature.as_bytes().as_ref().try_into().unwrap()
+    let signature = key.sign_without_randomness(message.as_bytes());
+    signature.to_bytes().into()
 }
 
 /// The other signature that verifies: `(r, n - s)` instead of `(r, s)`.

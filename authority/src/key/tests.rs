@@ -83,7 +83,7 @@ fn every_wycheproof_vector_gets_its_verdict() {
 }
 
 #[test]
-fn signatures_are_those_of_rfc_6979() {
+fn signatures_without_randomness_are_those_of_rfc_6979() {
     // Appendix A.2.5, message "sample" with SHA-256.
     let key = "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721";
     let key = SigningKey::from_bytes(&unhex(key)).unwrap();
@@ -100,8 +100,32 @@ fn signatures_are_those_of_rfc_6979() {
         "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716",
         "F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8",
     ));
-    assert_eq!(raw_signature("sample", &key).to_vec(), expected);
+    let signature = key.sign_without_randomness(b"sample");
+    assert_eq!(signature.to_bytes().to_vec(), expected);
     assert!(key.verifying_key().verifies(b"sample", &expected));
+}
+
+/// What is minted natively is not signed by who verifies it.
+#[test]
+fn signatures_are_good_to_every_verifier_and_of_one_key_only() {
+    for secret in 1..40 {
+        let message = [secret; 100];
+        let message = &message[..usize::from(secret)];
+        let (own, other) = (key(secret), key(secret + 1));
+        let signatures = [
+            own.sign(message),
+            own.clone().sign(message),
+            own.sign_without_randomness(message),
+        ];
+        for signature in signatures {
+            let signature = signature.to_bytes();
+            for verifier in [own.verifying_key(), own.verifying_key().with_tables()] {
+                assert!(verifier.verifies(message, &signature));
+                assert!(!verifier.verifies(b"another", &signature));
+            }
+            assert!(!other.verifying_key().verifies(message, &signature));
+        }
+    }
 }
 
 #[test]
