@@ -30,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2)]
     seconds: u32,
     /// Requests a second at which latencies are measured; by default half of what the slowest can do
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
     /// Only contenders whose name contains this; may be given more than once
     #[arg(long)]
