@@ -105,6 +105,14 @@ fn signatures_without_randomness_are_those_of_rfc_6979() {
     assert!(key.verifying_key().verifies(b"sample", &expected));
 }
 
+/// The general implementation stands in for ring without a word, so that nothing else would tell.
+#[cfg(not(target_arch = "wasm32"))]
+#[test]
+fn natively_a_signature_has_a_nonce_of_its_own() {
+    let key = key(7);
+    assert_ne!(key.sign(b"sample"), key.sign(b"sample"));
+}
+
 /// What is minted natively is not signed by who verifies it.
 #[test]
 fn signatures_are_good_to_every_verifier_and_of_one_key_only() {
