@@ -267,6 +267,14 @@ impl Gateway {
         self.process.log_end()
     }
 
+    /// What the plugin and Envoy counted of requests that were not let pass or had no upstream, for a
+    /// failure's text.
+    pub fn refusals(&self) -> Vec<(String, u64)> {
+        let mut counted = self.stats("caracal_decisions|_rq_.*[45]xx|_fail|overflow|_error");
+        counted.retain(|(_, count)| *count > 0);
+        counted
+    }
+
     /// Envoy's counters and gauges, as `name: value` lines.
     pub fn stats(&self, filter: &str) -> Vec<(String, u64)> {
         let path = format!("/stats?filter={filter}");

@@ -1,6 +1,7 @@
 //! A private key as ring signs by it.
 //!
-//! ring does not wipe its keys, so this keeps one in a place of its own and wipes that.
+//! ring does not wipe its keys, so this keeps one in a place of its own and wipes that. What ring leaves on the stack
+//! while it takes a key or signs is not wiped: there is no way to from here.
 #![allow(unsafe_code)] // one look at a value that is always there, see `RingKey::sign`
 
 use std::{mem::MaybeUninit, sync::Arc};

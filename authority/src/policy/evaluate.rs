@@ -298,7 +298,7 @@ impl Evaluator {
     }
 
     /// Allows fewer instructions than usual, to find out how many an input takes.
-    #[cfg(test)]
+    #[cfg(all(test, not(target_arch = "wasm32")))]
     pub(super) fn limit(&mut self, instructions: usize) {
         if let Machine::Bytecode(machine) = &mut self.machine {
             machine.set_max_instructions(instructions);

@@ -51,7 +51,12 @@ pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full 
         .expect("wrk runs (on Debian: apt-get install wrk)");
     settle(contender);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(!text.contains("Non-2xx"), "{}: {text}", contender.name);
+    assert!(
+        !text.contains("Non-2xx"),
+        "{}: {text}\n{:#?}",
+        contender.name,
+        contender.gateway.refusals()
+    );
     let requests: f64 = text
         .lines()
         .find_map(|line| line.trim().split_once(" requests in "))

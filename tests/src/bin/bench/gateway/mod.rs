@@ -21,13 +21,13 @@ const PATH: &str = "/demo/items";
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Worker threads of each Envoy
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     workers: u32,
     /// Rounds, in each of which every contender has its turn
-    #[arg(long, default_value_t = 9)]
-    rounds: usize,
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Seconds that a contender is under load in a round, for throughput and again for latencies
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
     /// Requests a second at which latencies are measured; by default half of what the slowest can do
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
