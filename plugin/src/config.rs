@@ -19,12 +19,14 @@ use authority::{
 use serde::Deserialize;
 
 use self::audit::RawAudit;
-use crate::{evidence::Audit, structure};
+use crate::{evidence::Audit, structure, sync::OVERDUE};
 
 /// Longest wait that the STS grants a poll, in seconds.
 const MAX_LONG_POLL_SECONDS: u64 = 25;
-/// Time that a poll may need beyond its wait before it counts as failed, in seconds.
+/// Time that `max_staleness` leaves a poll beyond its wait, in seconds.
 const POLL_SLACK_SECONDS: u64 = 2;
+/// An answer that is overdue leaves as much time again for asking without a wait.
+const _: () = assert!(POLL_SLACK_SECONDS >= 2 * OVERDUE.as_secs());
 /// Most mandates that a worker may be told to keep.
 const MAX_MANDATE_CACHE: usize = 1_000_000;
 

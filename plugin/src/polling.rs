@@ -1,6 +1,8 @@
 //! Keeping a worker in step with the STS on keys and policy: polling while it holds the lease, and
 //! taking over what the polling worker left in shared data. Revocation has a poll of its own, next door.
 
+use std::time::Duration;
+
 use authority::{
     bundle::{self, Bundle, SIGNATURE_HEADER},
     jwks::KeySet,
@@ -15,7 +17,7 @@ use crate::{
     config::{Source, Sts},
     host::{self, SharedCell},
     revocation::RevocationPolling,
-    sync::{Backoff, KEY_REFETCH_INTERVAL, Lease, Millis, TICK, millis},
+    sync::{Backoff, CALL_SLACK, KEY_REFETCH_INTERVAL, Lease, LongPoll, Millis, TICK, millis},
     worker::Worker,
 };
 
@@ -40,9 +42,8 @@ pub(crate) struct Polling {
     worker: u64,
     seen_stamp: Option<u64>,
     sequence: u64,
-    bundle_call: Option<u32>,
+    bundles: LongPoll,
     keys_call: Option<u32>,
-    backoff: Backoff,
     keys_backoff: Backoff,
     keys_fetched: Millis,
     /// The keys that the next bundle is verified by.
@@ -161,9 +162,8 @@ impl Polling {
             worker,
             seen_stamp: None,
             sequence: 0,
-            bundle_call: None,
+            bundles: LongPoll::default(),
             keys_call: None,
-            backoff: Backoff::default(),
             keys_backoff: Backoff::default(),
             keys_fetched: 0,
             keys: KeySet::default(),
@@ -252,16 +252,18 @@ impl Polling {
                 self.keys_backoff.failed(now);
             }
         }
-        if !self.keys.is_empty() && self.bundle_call.is_none() && self.backoff.is_due(now) {
-            self.bundle_call = self.fetch_bundle(sts, &worker.config.zone);
-            if self.bundle_call.is_none() {
-                self.backoff.failed(now);
+        if self.keys.is_empty() {
+            return;
+        }
+        let [bundle, _] = &worker.contacts;
+        let age = (self.sequence > 0).then(|| bundle.age(now));
+        if let Some(wait) = self.bundles.due(sts.long_poll, age, now) {
+            let call = self.fetch_bundle(sts, &worker.config.zone, wait);
+            if !self.bundles.sent(call, wait, now) {
                 self.refuse(worker, "bundle", &"the STS cluster cannot be called");
             }
         }
-        if !self.keys.is_empty() {
-            self.revocations.poll(worker, now);
-        }
+        self.revocations.poll(worker, now);
     }
 
     /// Takes the answer to the call `token`, if it is one of these. Whether it was.
@@ -272,8 +274,7 @@ impl Polling {
         answer: &Answer,
         now: Millis,
     ) -> bool {
-        if self.bundle_call == Some(token) {
-            self.bundle_call = None;
+        if self.bundles.ended(token) {
             self.bundle_answered(worker, answer, now);
         } else if self.keys_call == Some(token) {
             self.keys_call = None;
@@ -304,7 +305,7 @@ impl Polling {
         self.bells.ring(workers, self.worker);
     }
 
-    fn fetch_bundle(&self, sts: &Sts, zone: &str) -> Option<u32> {
+    fn fetch_bundle(&self, sts: &Sts, zone: &str, wait: Duration) -> Option<u32> {
         let bearer = format!("Bearer {}", sts.token);
         let etag = self
             .cells
@@ -317,16 +318,13 @@ impl Polling {
         if let Some(etag) = etag.as_deref().filter(|_| self.sequence > 0) {
             headers.push(("if-none-match", etag));
         }
-        let path = format!(
-            "/v1/zones/{zone}/gateway/bundle?wait={}",
-            sts.long_poll.as_secs()
-        );
+        let path = format!("/v1/zones/{zone}/gateway/bundle?wait={}", wait.as_secs());
         host::get(
             &sts.cluster,
             &sts.authority,
             &path,
             &headers,
-            sts.long_poll + TICK * 200,
+            wait + CALL_SLACK,
         )
     }
 
@@ -359,7 +357,7 @@ impl Polling {
             0 => Box::new("the STS does not answer"),
             status => Box::new(format!("the STS answered {status}")),
         };
-        self.backoff.failed(now);
+        self.bundles.failed(now);
         self.refuse(worker, "bundle", &problem);
     }
 
@@ -396,7 +394,7 @@ impl Polling {
     }
 
     fn heard(&mut self, worker: &mut Worker, now: Millis) {
-        self.backoff.succeeded();
+        self.bundles.succeeded();
         self.cells.contact.write_number(now);
         let [bundle, _] = &mut worker.contacts;
         bundle.heard(now);

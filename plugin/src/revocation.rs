@@ -13,12 +13,10 @@ use crate::{
     config::{Source, Sts},
     host::{self, SharedCell},
     polling::Answer,
-    sync::{Backoff, Millis, TICK, millis},
+    sync::{CALL_SLACK, LongPoll, Millis, millis},
     worker::Worker,
 };
 
-/// Time that a poll may need beyond its wait.
-const SLACK: Duration = Duration::from_secs(10);
 /// How often the whole filter is taken anew, so that what has expired goes.
 const RENEWAL: Duration = Duration::from_secs(900);
 /// Least time between two whole filters.
@@ -56,10 +54,7 @@ pub(crate) struct RevocationPolling {
     seen_whole: Option<u64>,
     /// What could not be taken over was said once.
     failed_stamp: Option<u64>,
-    call: Option<u32>,
-    /// A call that does not wait, beside one that does.
-    quick: Option<u32>,
-    backoff: Backoff,
+    calls: LongPoll,
     whole_wanted: bool,
     whole_at: Millis,
 }
@@ -80,9 +75,7 @@ impl RevocationPolling {
             seen_stamp: None,
             seen_whole: None,
             failed_stamp: None,
-            call: None,
-            quick: None,
-            backoff: Backoff::default(),
+            calls: LongPoll::default(),
             whole_wanted: false,
             whole_at: 0,
         }
@@ -144,20 +137,15 @@ impl RevocationPolling {
             return;
         };
         // The zone's id comes with the first bundle.
-        if worker.snapshot.is_none() || !self.backoff.is_due(now) {
+        if worker.snapshot.is_none() {
             return;
         }
-        if self.call.is_none() {
-            self.call = self.fetch(worker, sts, now, sts.long_poll);
-            if self.call.is_none() {
-                self.backoff.failed(now);
+        let [_, contact] = &worker.contacts;
+        let age = worker.revoked.is_some().then(|| contact.age(now));
+        if let Some(wait) = self.calls.due(sts.long_poll, age, now) {
+            let call = self.fetch(worker, sts, now, wait);
+            if !self.calls.sent(call, wait, now) {
                 refuse(worker, &"the STS cluster cannot be called");
-            }
-        } else if self.quick.is_none() && worker.is_stale(now) {
-            // The clock has leapt, or the poll under way was lost: nobody should wait for it to end.
-            self.quick = self.fetch(worker, sts, now, Duration::ZERO);
-            if self.quick.is_none() {
-                self.backoff.failed(now);
             }
         }
     }
@@ -184,7 +172,7 @@ impl RevocationPolling {
             &sts.authority,
             &path,
             &headers,
-            wait + SLACK + TICK,
+            wait + CALL_SLACK,
         )
     }
 
@@ -197,9 +185,7 @@ impl RevocationPolling {
         keys: &KeySet,
         now: Millis,
     ) -> Option<Outcome> {
-        if self.call.take_if(|call| *call == token).is_none()
-            && self.quick.take_if(|call| *call == token).is_none()
-        {
+        if !self.calls.ended(token) {
             return None;
         }
         let mut outcome = Outcome {
@@ -236,7 +222,7 @@ impl RevocationPolling {
             409 => Box::new("the STS knows less than this gateway: its database was restored"),
             status => Box::new(format!("the STS answered {status}")),
         };
-        self.backoff.failed(now);
+        self.calls.failed(now);
         refuse(worker, &problem);
         Some(outcome)
     }
@@ -288,7 +274,7 @@ impl RevocationPolling {
     }
 
     fn heard(&mut self, worker: &mut Worker, now: Millis) {
-        self.backoff.succeeded();
+        self.calls.succeeded();
         self.cells.contact.write_number(now);
         let [_, revocations] = &mut worker.contacts;
         revocations.heard(now);

@@ -10,6 +10,12 @@ pub const TICK: Duration = Duration::from_millis(50);
 /// Least time between two fetches of the keys that unknown `kid`s ask for.
 pub const KEY_REFETCH_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Time that a call may need beyond what the STS is asked to wait.
+pub const CALL_SLACK: Duration = Duration::from_secs(10);
+/// How long after its wait the answer to a long poll is overdue. Less than what `max_staleness` must leave
+/// beyond that wait, so that one lost answer makes nothing stale.
+pub const OVERDUE: Duration = Duration::from_secs(1);
+
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -90,6 +96,11 @@ impl Backoff {
         now >= self.not_before || self.not_before - now > millis(LAST_RETRY)
     }
 
+    /// Whether the last attempt failed.
+    pub fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// An attempt failed.
     pub fn failed(&mut self, now: Millis) {
         let wait = FIRST_RETRY
@@ -102,6 +113,59 @@ impl Backoff {
     /// An attempt succeeded.
     pub fn succeeded(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// Asks the STS for news of one thing, one call at a time: by long polls while they are answered, and
+/// without a wait where something may have been missed, since a wait without an answer is no contact.
+#[derive(Debug, Default)]
+pub struct LongPoll {
+    call: Option<u32>,
+    waits: bool,
+    backoff: Backoff,
+}
+
+impl LongPoll {
+    /// For how long the STS is to wait with its answer to the call that is due at `now`, at most `wait`;
+    /// `None` if none is due. `age` is that of what is known, where something is.
+    pub fn due(&self, wait: Duration, age: Option<Duration>, now: Millis) -> Option<Duration> {
+        if !self.backoff.is_due(now) {
+            return None;
+        }
+        let is_overdue = age.is_none_or(|age| age > wait.saturating_add(OVERDUE));
+        match self.call {
+            // It was lost, or the clock has leapt: nobody should wait for it to end.
+            Some(_) if self.waits && is_overdue => Some(Duration::ZERO),
+            Some(_) => None,
+            None if is_overdue || self.backoff.has_failed() => Some(Duration::ZERO),
+            None => Some(wait),
+        }
+    }
+
+    /// The call `call` was sent, to be answered after `wait`, in place of whichever was under way; or it
+    /// could not be. Whether it was.
+    pub fn sent(&mut self, call: Option<u32>, wait: Duration, now: Millis) -> bool {
+        self.call = call;
+        self.waits = !wait.is_zero();
+        if call.is_none() {
+            self.backoff.failed(now);
+        }
+        call.is_some()
+    }
+
+    /// Whether `call` is the one under way, which has ended then.
+    pub fn ended(&mut self, call: u32) -> bool {
+        self.call.take_if(|own| *own == call).is_some()
+    }
+
+    /// There was no answer, or none to be used.
+    pub fn failed(&mut self, now: Millis) {
+        self.backoff.failed(now);
+    }
+
+    /// The STS was heard of.
+    pub fn succeeded(&mut self) {
+        self.backoff.succeeded();
     }
 }
 
@@ -173,6 +237,46 @@ mod tests {
         assert!(!backoff.is_due(14_999) && backoff.is_due(15_000));
         backoff.succeeded();
         assert!(backoff.is_due(0));
+    }
+
+    #[test]
+    fn a_long_poll_that_is_lost_is_followed_by_one_that_does_not_wait() {
+        const WAIT: Duration = Duration::from_secs(25);
+        let age = |seconds| Some(Duration::from_secs(seconds));
+        let mut poll = LongPoll::default();
+        // Where nothing is known there is nothing to wait for.
+        assert_eq!(poll.due(WAIT, None, 0), Some(Duration::ZERO));
+        assert!(poll.sent(Some(1), Duration::ZERO, 0));
+        assert_eq!(poll.due(WAIT, None, 5_000), None);
+        assert!(!poll.ended(2) && poll.ended(1) && !poll.ended(1));
+        poll.succeeded();
+        assert_eq!(poll.due(WAIT, age(0), 5_000), Some(WAIT));
+        assert!(poll.sent(Some(2), WAIT, 5_000));
+        assert_eq!(poll.due(WAIT, age(26), 31_000), None);
+        assert_eq!(poll.due(WAIT, age(27), 32_000), Some(Duration::ZERO));
+        assert!(poll.sent(Some(3), Duration::ZERO, 32_000));
+        // That one is given its time, and the lost one is forgotten.
+        assert_eq!(poll.due(WAIT, age(28), 33_000), None);
+        assert!(!poll.ended(2) && poll.ended(3));
+        poll.succeeded();
+        assert_eq!(poll.due(WAIT, age(0), 33_000), Some(WAIT));
+    }
+
+    #[test]
+    fn after_a_failure_the_sts_is_not_asked_to_wait() {
+        const WAIT: Duration = Duration::from_secs(25);
+        let fresh = Some(Duration::ZERO);
+        let mut poll = LongPoll::default();
+        assert!(!poll.sent(None, WAIT, 1_000));
+        assert_eq!(poll.due(WAIT, fresh, 1_249), None);
+        assert_eq!(poll.due(WAIT, fresh, 1_250), Some(Duration::ZERO));
+        assert!(poll.sent(Some(1), Duration::ZERO, 1_250));
+        assert!(poll.ended(1));
+        poll.failed(1_300);
+        assert_eq!(poll.due(WAIT, fresh, 1_799), None);
+        assert_eq!(poll.due(WAIT, fresh, 1_800), Some(Duration::ZERO));
+        poll.succeeded();
+        assert_eq!(poll.due(WAIT, fresh, 1_800), Some(WAIT));
     }
 
     #[test]

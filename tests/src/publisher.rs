@@ -2,7 +2,7 @@
 //! STS never publishes, or not on demand.
 
 use std::{
-    io::{self, BufReader, Write},
+    io::{self, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -44,7 +44,13 @@ struct Published {
     stopped: bool,
     /// Whether what is told of revocation breaks off in the middle.
     cut: bool,
+    /// The polls of which the next gets no answer, by a part of their path.
+    losing: Vec<&'static str>,
+    /// How many such polls the gateway still waits for.
+    lost: usize,
 }
+
+const POLLS: [&str; 2] = ["/gateway/bundle?", "/gateway/revocations?"];
 
 /// The publisher. It lives as long as the test's process.
 pub struct Publisher {
@@ -66,6 +72,8 @@ impl Publisher {
             checked: 0,
             stopped: false,
             cut: false,
+            losing: Vec::new(),
+            lost: 0,
         };
         let publisher = Self {
             address: listener.local_addr().unwrap(),
@@ -131,6 +139,16 @@ impl Publisher {
     /// Lets what is told of revocation break off in the middle, or not any more.
     pub fn cut_revocations(&self, cut: bool) {
         self.published.lock().unwrap().cut = cut;
+    }
+
+    /// Never answers the next poll for a bundle nor the next for revocations, as if they had been lost.
+    pub fn lose_polls(&self) {
+        self.published.lock().unwrap().losing = POLLS.to_vec();
+    }
+
+    /// How many lost polls the gateway still waits for.
+    pub fn lost(&self) -> usize {
+        self.published.lock().unwrap().lost
     }
 
     /// Answers nothing any more.
@@ -246,6 +264,12 @@ fn serve(stream: &TcpStream, published: &Mutex<Published>) -> io::Result<()> {
         if published.lock().unwrap().stopped {
             return Ok(());
         }
+        if lose(&first, published) {
+            // Until the gateway gives it up.
+            let ended = reader.read(&mut [0]);
+            published.lock().unwrap().lost -= 1;
+            return ended.map(|_| ());
+        }
         let etag = headers.iter().find(|(name, _)| name == "if-none-match");
         let answer = if first.contains("/.well-known/jwks.json") {
             let jwks = published.lock().unwrap().jwks.clone();
@@ -300,6 +324,16 @@ fn serve(stream: &TcpStream, published: &Mutex<Published>) -> io::Result<()> {
         let mut stream = stream;
         stream.write_all(&answer)?;
     }
+}
+
+/// Whether the poll with this first line is to get lost.
+fn lose(first: &str, published: &Mutex<Published>) -> bool {
+    let mut published = published.lock().unwrap();
+    let before = published.losing.len();
+    published.losing.retain(|part| !first.contains(part));
+    let lost = before - published.losing.len();
+    published.lost += lost;
+    lost > 0
 }
 
 fn message(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {

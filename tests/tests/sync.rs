@@ -5,14 +5,14 @@
 
 use std::sync::LazyLock;
 
-use authority::bundle::Bundle;
+use authority::{bundle::Bundle, revocation::AnchorKind};
 use e2e::{
     eventually,
     gateway::GatewaySpec,
     http::Request,
     mandates::{APPLICATION, Issuer, RESOURCE, grants},
-    publisher::{Publisher, bundle},
-    refusals::{denied, unavailable},
+    publisher::{Publisher, bundle, whole},
+    refusals::{denied, unauthorized, unavailable},
     site::Site,
     sts::Sts,
     upstream::Upstream,
@@ -102,6 +102,35 @@ fn refused_bundles(site: &Site) -> u64 {
         .filter(|(name, _)| name.contains("artifact.bundle"))
         .map(|(_, count)| count)
         .sum()
+}
+
+#[test]
+fn a_gateway_asks_again_while_it_still_waits_for_the_answer_to_a_poll_that_was_lost() {
+    let allow = grants(APPLICATION, &[RESOURCE], &["demo:read"]);
+    let publisher = Publisher::start(&ISSUER, &bundle(&ISSUER, 1, Some(&allow)));
+    let mandate = ISSUER.mandate("demo:read");
+    let doomed = ISSUER.changed(|claims| claims["jti"] = json!("doomed"));
+    let site = publisher.site();
+    site.until_allowed(|| Request::get("/demo/items").bearer(&doomed));
+
+    publisher.lose_polls();
+    eventually("a poll of each kind is lost", || {
+        (publisher.lost() == 2).then_some(())
+    });
+    let revoked = whole(1, &[(AnchorKind::Jti, "doomed")]);
+    publisher.publish_revocations(&ISSUER, &revoked);
+    publisher.publish(&ISSUER, &bundle(&ISSUER, 2, None));
+    let call = |mandate: &str| Request::get("/demo/items").bearer(mandate);
+    site.until_refused(|| call(&doomed), &unauthorized("token_revoked"));
+    site.until_refused(|| call(&mandate), &denied("no_active_policy_set"));
+    assert_eq!(publisher.lost(), 2, "the news waited for the lost polls");
+    // Given up in the end, and that changes nothing.
+    eventually("the lost polls are given up", || {
+        (publisher.lost() == 0).then_some(())
+    });
+    publisher.publish(&ISSUER, &bundle(&ISSUER, 3, Some(&allow)));
+    site.until_allowed(|| call(&mandate));
+    site.refused(call(&doomed), &unauthorized("token_revoked"));
 }
 
 #[test]

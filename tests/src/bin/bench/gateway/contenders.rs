@@ -25,6 +25,10 @@ const WARM: usize = 1_000;
 const COLD: usize = 6_000;
 const COLD_CACHE: usize = 1_000;
 const MINTERS: usize = 4;
+/// Some of the plugin's ticks.
+const WAKING: Duration = Duration::from_millis(200);
+/// Between the length of a poll and the age at which a gateway counts as stale, in these gateways.
+const FRESH_MS: u64 = 3_000;
 /// What the grown zone has.
 const HOPS: usize = 5;
 const RESOURCES: usize = 1_000;
@@ -64,6 +68,14 @@ impl Contender<'_> {
     /// Lets it run, from when it serves: ours has to hear from its STS first.
     pub(super) fn turn(&self) -> Turn<'_> {
         self.gateway.unpause();
+        if self.sts.is_some() {
+            // What stood still tells of the time before until its clock has ticked.
+            thread::sleep(WAKING);
+            eventually("the gateway has heard from its STS", || {
+                let ages = self.gateway.stats("caracal_state_age_ms");
+                ages.iter().all(|(_, age)| *age < FRESH_MS).then_some(())
+            });
+        }
         let token = self.tokens.first().unwrap();
         eventually(&self.name, || {
             let answer = Request::get(PATH).bearer(token);
