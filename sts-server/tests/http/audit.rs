@@ -750,6 +750,75 @@ async fn old_segments_go_whole_and_what_is_left_still_verifies() {
     );
 }
 
+/// A ledger of more than one run of its index, and then the same from before there were runs.
+#[tokio::test]
+async fn a_ledger_of_many_events_is_searched_whole_also_if_it_was_indexed_otherwise() {
+    const EVENTS: u64 = 17_000;
+    let mut world = World::new();
+    let (id, token) = {
+        let demo = world.demo();
+        (demo.zone.id.clone(), demo.zone.gateway("edge"))
+    };
+    let written = |world: &World, numbers: std::ops::Range<u64>| {
+        let events: Vec<Event> = numbers
+            .map(|number| {
+                let mut event = decided(&id, number);
+                event.occurred_at = OccurredAt(1_790_000_000_000_000 + number * 100);
+                event
+            })
+            .collect();
+        for events in events.chunks(1_000) {
+            send(&zone(world, &id), &token, &json!({"events": events})).expect(200);
+        }
+    };
+    let all_found = |world: &World, events: u64| {
+        let zone = zone(world, &id);
+        for number in [0, 4_000, 16_000, events - 1] {
+            let found = find(&zone, &format!("request_id=gateway-request-{number}"));
+            assert_eq!(found.len(), 1, "{number}");
+            assert_eq!(found[0]["path"], format!("/demo/items/{number}"));
+        }
+        let query = "decision=deny&application_id=application-1&limit=1000";
+        let (mut paths, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = zone.admin("GET", &format!("/audit?{query}{cursor}"), None);
+            let page = page.expect(200).body;
+            let items = page["items"].as_array().unwrap().iter();
+            paths.extend(items.map(|event| event["path"].as_str().unwrap().to_owned()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let numbers = (0..events).rev();
+        let expected = numbers.filter(|number| number % 5 == 0 && number % 3 == 1);
+        let expected = expected.map(|number| format!("/demo/items/{number}"));
+        assert_eq!(paths, expected.collect::<Vec<_>>());
+    };
+    written(&world, 0..EVENTS);
+    all_found(&world, EVENTS);
+
+    world.stop();
+    let pool = database(&world).await;
+    sqlx::raw_sql(
+        "CREATE TABLE before (term INTEGER NOT NULL, at INTEGER NOT NULL, entry INTEGER NOT NULL,
+           events BLOB NOT NULL DEFAULT (x''), PRIMARY KEY (term, at, entry)) STRICT, WITHOUT ROWID;
+         INSERT INTO before SELECT term, at, entry, events FROM audit_terms;
+         DROP TABLE audit_terms;
+         ALTER TABLE before RENAME TO audit_terms;
+         DROP TABLE audit_runs;
+         DELETE FROM _sqlx_migrations WHERE version = 8",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool.close().await;
+    world.start();
+    all_found(&world, EVENTS);
+    written(&world, EVENTS..2 * EVENTS);
+    all_found(&world, 2 * EVENTS);
+}
+
 #[test]
 fn a_tail_tells_what_is_written_and_goes_on_where_it_was_left() {
     let world = World::new();

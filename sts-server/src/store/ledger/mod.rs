@@ -3,6 +3,7 @@
 mod packed;
 mod prune;
 mod query;
+mod runs;
 mod segments;
 mod terms;
 #[cfg(test)]
@@ -339,7 +340,7 @@ impl Change {
             .iter()
             .flat_map(|(event, .., inputs)| inputs.iter().map(|input| (&event.request_id, input)))
             .collect();
-        let (ledger, rows) = self.link(zone, &events).await?;
+        let (ledger, first, rows) = self.link(zone, &events).await?;
         rows.bind(packed::INSERT_EXCHANGES, zone, &ledger)
             .bind(sqlx::types::Json(records))
             .bind(sqlx::types::Json(inputs))
@@ -347,6 +348,7 @@ impl Change {
             .bind(i64::from(KEPT_INPUTS))
             .execute(&mut *self.0)
             .await?;
+        self.close_runs(&ledger, first).await?;
         self.0.appended(&ledger);
         Ok(ledger)
     }
@@ -360,20 +362,21 @@ impl Change {
         zone: &ZoneId,
         events: &[&(Facts<'_>, &str)],
     ) -> Result<LedgerHead> {
-        let (ledger, rows) = self.link(zone, events).await?;
+        let (ledger, first, rows) = self.link(zone, events).await?;
         rows.bind(packed::INSERT, zone, &ledger)
             .execute(&mut *self.0)
             .await?;
+        self.close_runs(&ledger, first).await?;
         self.0.appended(&ledger);
         Ok(ledger)
     }
 
-    /// The rows of events at the end of a zone's ledger, and where it stands with them.
+    /// Where a zone's ledger stands with these events at its end, the number of the first, and their rows.
     async fn link(
         &mut self,
         zone: &ZoneId,
         events: &[&(Facts<'_>, &str)],
-    ) -> Result<(LedgerHead, packed::Rows)> {
+    ) -> Result<(LedgerHead, u64, packed::Rows)> {
         let mut ledger = match self.0.ledger(zone) {
             Some(ledger) => ledger,
             None => {
@@ -386,7 +389,8 @@ impl Change {
         };
         let recorded_at = clock::occurred_now().max(ledger.recorded_at);
         ledger.recorded_at = recorded_at;
-        let mut rows = packed::Rows::at(ledger.place(ledger.seq + 1));
+        let first = ledger.seq + 1;
+        let mut rows = packed::Rows::at(ledger.place(first));
         let chain = Chain::of(zone);
         for (event, content) in events {
             ledger.seq += 1;
@@ -398,7 +402,7 @@ impl Change {
         for segment in segments::of(zone, events) {
             rows.segment(&segment);
         }
-        Ok((ledger, rows))
+        Ok((ledger, first, rows))
     }
 
     /// Which of these events are in the ledger already, and their text.

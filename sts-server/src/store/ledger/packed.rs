@@ -7,7 +7,7 @@ use authority::ids::ZoneId;
 use serde::Serialize;
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
-use super::{AuthorityRecord, LedgerHead, segments::Segment, signed};
+use super::{AuthorityRecord, LedgerHead, runs::RUN_BITS, segments::Segment, signed};
 
 /// Rows that [`INSERT`] takes.
 #[derive(Debug, Default)]
@@ -39,8 +39,9 @@ macro_rules! insert {
     FROM number;
     WITH RECURSIVE number (n) AS (
       SELECT 0 WHERE length($3) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 64 < length($3))
-    INSERT INTO audit_terms (term, at, entry, events)
-    SELECT CAST(substr($3, n * 64 + 1, 20) AS INTEGER), CAST(substr($3, n * 64 + 21, 20) AS INTEGER),
+    INSERT INTO audit_terms (run, term, at, entry, events)
+    SELECT ($4 + CAST(substr($3, n * 64 + 41, 8) AS INTEGER)) >> $11,
+      CAST(substr($3, n * 64 + 1, 20) AS INTEGER), CAST(substr($3, n * 64 + 21, 20) AS INTEGER),
       $4 + CAST(substr($3, n * 64 + 41, 8) AS INTEGER),
       coalesce(substr($9, CAST(substr($3, n * 64 + 49, 8) AS INTEGER) + 1, CAST(substr($3, n * 64 + 57, 8) AS INTEGER)), x'')
     FROM number;
@@ -50,13 +51,13 @@ macro_rules! insert {
     };
 }
 
-/// Adds entries (`$1`, `$2`) and what they are found by (`$3`, `$9`) in segments (`$10`), the first of them at `$4`
+/// Adds entries (`$1`, `$2`) and what they are found by (`$3`, `$9`) in segments (`$10`) and runs of `$11` bits, the first of them at `$4`
 /// and recorded at `$5`, and notes that the ledger of the zone `$8` stands at `$6` with the hash `$7`.
 pub(super) const INSERT: &str = insert!();
 
-/// The same with what else exchanges leave: their authority records `$11`, each as [`record`] has it, and what the
-/// policy was asked `$12`, each with its request, at `$13`. Whenever a 64th of those is added, the old ones go, all
-/// past the newest `$14`.
+/// The same with what else exchanges leave: their authority records `$12`, each as [`record`] has it, and what the
+/// policy was asked `$13`, each with its request, at `$14`. Whenever a 64th of those is added, the old ones go, all
+/// past the newest `$15`.
 pub(super) const INSERT_EXCHANGES: &str = concat!(
     insert!(),
     ";
@@ -64,12 +65,12 @@ pub(super) const INSERT_EXCHANGES: &str = concat!(
       scope, targets, issued_at, expires_at, agent_session_id, delegation_edge_id)
     SELECT value ->> 0, value ->> 1, value ->> 2, $8, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
       value ->> 7, value -> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
-    FROM json_each($11);
-    INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
-    SELECT $8, value ->> 0, $13, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
     FROM json_each($12);
-    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($12) AND zone_id = $8 AND id <= (
-      SELECT id FROM policy_inputs WHERE zone_id = $8 ORDER BY id DESC LIMIT 1 OFFSET $14)"
+    INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
+    SELECT $8, value ->> 0, $14, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
+    FROM json_each($13);
+    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($13) AND zone_id = $8 AND id <= (
+      SELECT id FROM policy_inputs WHERE zone_id = $8 ORDER BY id DESC LIMIT 1 OFFSET $15)"
 );
 
 /// An authority record without its zone.
@@ -119,6 +120,7 @@ impl Rows {
             .bind(zone.as_str())
             .bind(self.marks)
             .bind(sqlx::types::Json(self.segments))
+            .bind(RUN_BITS)
     }
 
     /// One more entry.

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Change, Result},
-    EntryRow, LedgerHead, MAX_SEQ, damaged, segments, signed,
+    EntryRow, LedgerHead, MAX_SEQ, damaged,
+    runs::run_of,
+    segments, signed,
     terms::Terms,
 };
 
@@ -71,14 +73,14 @@ impl Change {
                 _ => (at, *entry),
             };
             Terms::of(&ledger.zone_id).each(&Facts::from(&event), |term| {
-                found_by.push((term, at, first));
+                found_by.push((run_of(first), term, at, first));
             });
         }
         found_by.sort_unstable();
         found_by.dedup();
         let found_by = found_by.iter().map(|key| json!(key)).collect();
-        let sql = "DELETE FROM audit_terms WHERE (term, at, entry) IN (
-                     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?))";
+        let sql = "DELETE FROM audit_terms WHERE (run, term, at, entry) IN (
+                     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?))";
         sqlx::query(sql)
             .bind(sqlx::types::Json(Value::Array(found_by)))
             .execute(&mut *self.0)
@@ -93,6 +95,7 @@ impl Change {
                 .execute(&mut *self.0)
                 .await?;
         }
+        self.forget_runs(ledger, end).await?;
         // The one at the end of what is gone is where the rest begins.
         let sql = "DELETE FROM audit_checkpoints WHERE ledger = ? AND seq < ?";
         sqlx::query(sql)

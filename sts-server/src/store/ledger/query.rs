@@ -8,7 +8,9 @@ use authority::{
 
 use super::{
     super::{Result, Store},
-    Entry, fetch, signed,
+    Entry, fetch,
+    runs::Runs,
+    signed,
     terms::{TermKind, term},
     walk::{MOST_STEPS, Walk},
 };
@@ -165,6 +167,7 @@ impl Store {
         let until = filter.until.map_or(i64::MAX, |until| signed(until.0));
         let walk = Walk {
             store: self,
+            runs: Runs::of(self, zone).await?,
             terms: filter.terms(zone),
             start: (from.at, from.place).min((until, i64::MIN)),
             since: filter.since.map_or(i64::MIN, |since| signed(since.0)),

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{
+    runs::{Runs, run_of},
     segments::{MOST_EVENTS, SPAN},
     terms::{TermKind, Terms, term},
     walk::Walk,
@@ -50,7 +51,7 @@ async fn append(store: &Store, zone: &ZoneId, events: &[Event]) {
 async fn forget_segments(store: &Store, zone: &ZoneId) {
     let ledger = store.ledger(zone).await.unwrap();
     let pool = store.writer.pool();
-    for table in ["audit_terms", "audit_segments"] {
+    for table in ["audit_terms", "audit_segments", "audit_runs"] {
         let sql = sqlx::AssertSqlSafe(format!("DELETE FROM {table}"));
         sqlx::query(sql).execute(pool).await.unwrap();
     }
@@ -61,8 +62,9 @@ async fn forget_segments(store: &Store, zone: &ZoneId) {
             terms.insert(term);
         });
         for term in terms {
-            let sql = "INSERT INTO audit_terms (term, at, entry) VALUES (?, ?, ?)";
+            let sql = "INSERT INTO audit_terms (run, term, at, entry) VALUES (?, ?, ?, ?)";
             sqlx::query(sql)
+                .bind(run_of(ledger.place(entry.seq)))
                 .bind(term)
                 .bind(signed(event.occurred_at.0))
                 .bind(ledger.place(entry.seq))
@@ -71,6 +73,14 @@ async fn forget_segments(store: &Store, zone: &ZoneId) {
                 .unwrap();
         }
     }
+    let sql = "INSERT INTO audit_runs (ledger, run, oldest, newest)
+               SELECT ?, run, min(at), max(at) FROM audit_terms WHERE run < ? GROUP BY run";
+    sqlx::query(sql)
+        .bind(ledger.number)
+        .bind(run_of(ledger.place(ledger.seq + 1)))
+        .execute(pool)
+        .await
+        .unwrap();
 }
 
 /// All that the walk finds, page by page, as it comes.
@@ -184,6 +194,7 @@ proptest! {
                     let expected: Vec<i64> = expected.into_iter().map(|(_, place)| place).collect();
                     let walk = Walk {
                         store: &store,
+                        runs: Runs::of(&store, &zone).await.unwrap(),
                         terms: terms.clone(),
                         start: (signed(until), i64::MIN).min((i64::MAX, i64::MAX)),
                         since: signed(since),
@@ -227,6 +238,7 @@ async fn a_search_looks_at_so_many_events_and_at_most_a_segment_more() {
     }
     let walk = Walk {
         store: &store,
+        runs: Runs::of(&store, &zone).await.unwrap(),
         terms: vec![term(&zone, TermKind::Client, "client-1")],
         start: (i64::MAX, i64::MAX),
         since: 0,
@@ -296,6 +308,7 @@ async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() 
     );
     let walk = Walk {
         store: &store,
+        runs: Runs::of(&store, &zone).await.unwrap(),
         terms: vec![term(&zone, TermKind::Zone, "")],
         start: (i64::MAX, i64::MAX),
         since: 0,

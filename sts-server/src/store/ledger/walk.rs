@@ -1,10 +1,11 @@
 //! Walking along the index, from the newest event to the oldest. Its rows are of segments, which may overlap in
-//! time: what is found is in order once no segment is left that could hold something newer.
+//! time, in runs, which may as well: what is found is in order once neither is left that could hold something newer.
 
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::{
     super::{Result, Store},
+    runs::{Runs, Window},
     segments::{Mark, SPAN},
     signed,
 };
@@ -23,6 +24,7 @@ type Place = (i64, i64);
 /// What is looked for.
 pub(super) struct Walk<'a> {
     pub(super) store: &'a Store,
+    pub(super) runs: Runs,
     /// Events that have all of these. There is one at least.
     pub(super) terms: Vec<i64>,
     /// Before this one.
@@ -33,27 +35,45 @@ pub(super) struct Walk<'a> {
     pub(super) steps: i64,
 }
 
+/// What a stretch of rows came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Stretch {
+    /// The last of them, if there are as many as were wanted.
+    end: Option<Place>,
+    /// How many events they tell of.
+    told: i64,
+}
+
 impl Walk<'_> {
     /// With the term first of which so many events reach back furthest.
     pub(super) async fn rarest_first(mut self) -> Result<Self> {
         let mut rarest = (i64::MAX, 0);
         if self.terms.len() > 1 {
             for (place, term) in self.terms.iter().enumerate() {
-                let mut probe = QueryBuilder::new("SELECT at FROM (");
-                self.counted(&mut probe, *term, self.start, PROBE + 1);
-                probe
-                    .push(") WHERE told > ")
-                    .push_bind(PROBE)
-                    .push(" ORDER BY number LIMIT 1");
-                let reached: Option<i64> = probe
-                    .build_query_scalar()
-                    .fetch_optional(&self.store.readers)
-                    .await?;
-                rarest = rarest.min((reached.unwrap_or(i64::MIN), place));
+                rarest = rarest.min((self.reach(*term).await?, place));
             }
         }
         self.terms.swap(0, rarest.1);
         Ok(self)
+    }
+
+    /// When the event of a term happened before which there are so many of it.
+    async fn reach(&self, term: i64) -> Result<i64> {
+        let (mut upto, mut left, mut most) = (self.start, PROBE + 1, 1);
+        loop {
+            let window = self
+                .runs
+                .window(self.store, self.since, upto.0, most)
+                .await?;
+            let stretch = self.stretch(term, upto, &window, left, left).await?;
+            match (stretch.end, window.floor) {
+                (Some((at, _)), _) => return Ok(at),
+                (None, None) => return Ok(i64::MIN),
+                (None, Some(floor)) => upto = above(floor, upto),
+            }
+            left -= stretch.told;
+            most = most.saturating_mul(2);
+        }
     }
 
     /// Up to `limit` events, newest first, and where to go on.
@@ -64,27 +84,52 @@ impl Walk<'_> {
         // event.
         if self.start.0 < i64::MAX {
             let latest = (self.start.0.saturating_add(signed(SPAN)), i64::MAX);
-            self.add(self.start, latest, " AND events <> x''", wanted, &mut found)
+            let window = self
+                .runs
+                .window(self.store, self.start.0, latest.0, usize::MAX)
+                .await?;
+            let those = " AND events <> x''";
+            self.add(&window.runs, self.start, latest, those, wanted, &mut found)
                 .await?;
         }
-        let (mut upto, mut steps, mut rows) = (self.start, 0, FIRST_ROWS);
+        let (mut upto, mut steps) = (self.start, 0);
+        let (mut rows, mut most) = (FIRST_ROWS, 1);
         let rest = loop {
-            let stretch = self.stretch(upto, rows, self.steps - steps).await?;
-            let end = stretch.map_or((i64::MIN, i64::MIN), |(end, _)| end);
-            self.add(end, upto, "", wanted, &mut found).await?;
-            let Some((end, told)) = stretch else {
+            let window = self
+                .runs
+                .window(self.store, self.since, upto.0, most)
+                .await?;
+            let Some(term) = self.terms.first() else {
                 break None;
             };
+            let left = self.steps - steps;
+            let stretch = self.stretch(*term, upto, &window, rows, left).await?;
+            let end = match (stretch.end, window.floor) {
+                (Some(end), _) => end,
+                (None, Some(floor)) => above(floor, upto),
+                (None, None) => (i64::MIN, i64::MIN),
+            };
+            self.add(&window.runs, end, upto, "", wanted, &mut found)
+                .await?;
+            if stretch.end.is_none() && window.floor.is_none() {
+                break None;
+            }
             upto = end;
-            steps += told;
+            steps += stretch.told;
             // What is left happened before.
             let settled = found.partition_point(|place| *place >= end);
             if settled >= wanted || steps >= self.steps {
                 found.truncate(settled);
                 break Some(end);
             }
-            // As many as are likely to take what is left of the steps.
-            rows = ((self.steps - steps) * rows / told.max(1)).clamp(FIRST_ROWS, MOST_ROWS);
+            if stretch.end.is_some() {
+                // As many as are likely to take what is left of the steps.
+                let left = self.steps - steps;
+                rows = (left * rows / stretch.told.max(1)).clamp(FIRST_ROWS, MOST_ROWS);
+                most = 1;
+            } else {
+                most = most.saturating_mul(2);
+            }
         };
         let next = if found.len() > limit {
             found.truncate(limit);
@@ -95,68 +140,77 @@ impl Walk<'_> {
         Ok((found.into_iter().map(|(_, place)| place).collect(), next))
     }
 
-    /// Where so many rows further on are, before `upto`, or fewer that tell of so many events, and of how many they
-    /// do; if there are so many.
-    async fn stretch(&self, upto: Place, rows: i64, events: i64) -> Result<Option<(Place, i64)>> {
-        let [term, ..] = self.terms.as_slice() else {
-            return Ok(None);
-        };
-        let mut query = QueryBuilder::new("SELECT at, entry, told FROM (");
-        self.counted(&mut query, *term, upto, rows);
+    /// Looks for so many rows of a term in a window, before `upto` and newest first, or fewer that tell of so many
+    /// events.
+    async fn stretch(
+        &self,
+        term: i64,
+        upto: Place,
+        window: &Window,
+        rows: i64,
+        events: i64,
+    ) -> Result<Stretch> {
+        if window.runs.is_empty() {
+            return Ok(Stretch::default());
+        }
+        // What is as old as something outside of the window is not its newest.
+        let since = window
+            .floor
+            .map_or(self.since, |floor| self.since.max(floor.saturating_add(1)));
+        let mut query = QueryBuilder::new(
+            "SELECT at, entry, number, told FROM (
+               SELECT at, entry, own, row_number() OVER newest AS number, sum(own) OVER newest AS told
+               FROM (SELECT at, entry, max(length(events) / 4, 1) AS own FROM audit_terms WHERE ",
+        );
+        push_rows(&mut query, &window.runs, term);
         query
-            .push(") WHERE number = ")
-            .push_bind(rows)
-            .push(" OR told >= ")
-            .push_bind(events)
-            .push(" ORDER BY number LIMIT 1");
-        let last: Option<(i64, i64, i64)> = query
-            .build_query_as()
-            .fetch_optional(&self.store.readers)
-            .await?;
-        Ok(last.map(|(at, entry, told)| ((at, entry), told)))
-    }
-
-    /// Up to so many rows of a term before `upto`, newest first and numbered from one on, and how many events each and
-    /// those before it tell of.
-    fn counted(&self, query: &mut QueryBuilder<Sqlite>, term: i64, upto: Place, most: i64) {
-        query
-            .push(
-                "SELECT at, entry, row_number() OVER newest AS number,
-                   sum(max(length(events) / 4, 1)) OVER newest AS told
-                 FROM (SELECT at, entry, events FROM audit_terms WHERE term = ",
-            )
-            .push_bind(term)
             .push(" AND (at, entry) < (")
             .push_bind(upto.0)
             .push(", ")
             .push_bind(upto.1)
             .push(") AND at >= ")
-            .push_bind(self.since)
+            .push_bind(since)
             .push(" ORDER BY at DESC, entry DESC LIMIT ")
-            .push_bind(most)
-            .push(") WINDOW newest AS (ORDER BY at DESC, entry DESC ROWS UNBOUNDED PRECEDING)");
+            .push_bind(rows)
+            .push(
+                ") WINDOW newest AS (ORDER BY at DESC, entry DESC ROWS UNBOUNDED PRECEDING))
+                 WHERE told - own < ",
+            )
+            .push_bind(events)
+            .push(" ORDER BY number DESC LIMIT 1");
+        let last: Option<(i64, i64, i64, i64)> = query
+            .build_query_as()
+            .fetch_optional(&self.store.readers)
+            .await?;
+        Ok(
+            last.map_or_else(Stretch::default, |(at, entry, number, told)| Stretch {
+                end: (number >= rows || told >= events).then_some((at, entry)),
+                told,
+            }),
+        )
     }
 
-    /// Adds the events of the segments from `from` on and before `upto` that have all that is asked for, and
-    /// keeps the newest.
+    /// Adds the events of the segments of these runs, from `from` on and before `upto`, that have all that is asked
+    /// for, and keeps the newest.
     async fn add(
         &self,
+        runs: &[i64],
         from: Place,
         upto: Place,
         those: &'static str,
         wanted: usize,
         found: &mut Vec<Place>,
     ) -> Result<()> {
-        let [first, others @ ..] = self.terms.as_slice() else {
+        let ([first, others @ ..], [_, ..]) = (self.terms.as_slice(), runs) else {
             return Ok(());
         };
         let mut query = QueryBuilder::new("SELECT step.at, step.entry, step.events");
         for number in 0..others.len() {
             query.push(format_args!(", also{number}.events"));
         }
+        query.push(" FROM (SELECT run, at, entry, events FROM audit_terms WHERE ");
+        push_rows(&mut query, runs, *first);
         query
-            .push(" FROM (SELECT at, entry, events FROM audit_terms WHERE term = ")
-            .push_bind(*first)
             .push(" AND at >= ")
             .push_bind(from.0.max(self.since))
             .push(" AND (at, entry) >= (")
@@ -174,8 +228,8 @@ impl Walk<'_> {
         for (number, term) in others.iter().enumerate() {
             query
                 .push(format_args!(
-                    " CROSS JOIN audit_terms AS also{number} ON also{number}.at = step.at
-                       AND also{number}.entry = step.entry AND also{number}.term = "
+                    " CROSS JOIN audit_terms AS also{number} ON also{number}.run = step.run
+                       AND also{number}.at = step.at AND also{number}.entry = step.entry AND also{number}.term = "
                 ))
                 .push_bind(*term);
         }
@@ -194,4 +248,24 @@ impl Walk<'_> {
         found.truncate(wanted);
         Ok(())
     }
+}
+
+/// The rows of a term in these runs. One run is in order by itself.
+fn push_rows(query: &mut QueryBuilder<Sqlite>, runs: &[i64], term: i64) {
+    if let [run] = runs {
+        query.push("run = ").push_bind(*run);
+    } else {
+        query
+            .push("run IN (SELECT value FROM json_each(")
+            .push_bind(sqlx::types::Json(runs.to_vec()))
+            .push("))");
+    }
+    query.push(" AND term = ").push_bind(term);
+}
+
+/// Before where a walk from `upto` goes on once everything newer than `floor` was seen.
+fn above(floor: i64, upto: Place) -> Place {
+    floor
+        .checked_add(1)
+        .map_or(upto, |at| (at, i64::MIN).min(upto))
 }

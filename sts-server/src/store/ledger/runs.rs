@@ -1,0 +1,129 @@
+//! Runs: stretches of a ledger that each have an index of their own. One index of everything would be touched all over
+//! by every batch, a page for nearly each thing that an event is found by; a batch touches little more than it fills
+//! of a run. A search looks in the runs one after the other, the newest first.
+//!
+//! The idea is that of indexes in sorted runs (P. O'Neil et al., "The Log-Structured Merge-Tree", 1996); they are never
+//! merged, since a look into one is a look into the same tree.
+
+use authority::ids::ZoneId;
+
+use super::{
+    super::{Change, Result, Store},
+    LedgerHead,
+    terms::{TermKind, term},
+};
+
+/// Entries of a run, as bits of their number. Tests have runs that their ledgers fill.
+pub(super) const RUN_BITS: u32 = if cfg!(test) { 6 } else { 14 };
+
+/// The run in which what begins at `entry` is found.
+pub(super) fn run_of(entry: i64) -> i64 {
+    entry >> RUN_BITS
+}
+
+/// The runs of a ledger, as they were when a search began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Runs {
+    ledger: i64,
+    /// The one that is added to, and the oldest time in it. It is not among the others yet.
+    last: Run,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    run: i64,
+    /// `None`: there is nothing in it.
+    oldest: Option<i64>,
+}
+
+/// Some runs, which hold everything that is newer than what the others hold.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) runs: Vec<i64>,
+    /// The newest time that is in any other, if others hold something.
+    pub(super) floor: Option<i64>,
+}
+
+impl Runs {
+    /// Those of the ledger of `zone`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`](super::super::StoreError::Database), here and below.
+    pub(super) async fn of(store: &Store, zone: &ZoneId) -> Result<Self> {
+        let ledger = store.ledger(zone).await?;
+        let run = run_of(ledger.place(ledger.seq + 1));
+        let oldest =
+            sqlx::query_scalar("SELECT min(at) FROM audit_terms WHERE run = ? AND term = ?")
+                .bind(run)
+                .bind(term(zone, TermKind::Zone, ""))
+                .fetch_one(&store.readers)
+                .await?;
+        Ok(Self {
+            ledger: ledger.number,
+            last: Run { run, oldest },
+        })
+    }
+
+    /// Of the runs that may hold something between two times, both included, up to `most` with the newest.
+    pub(super) async fn window(
+        self,
+        store: &Store,
+        since: i64,
+        until: i64,
+        most: usize,
+    ) -> Result<Window> {
+        let sql = "SELECT run, newest FROM audit_runs
+                   WHERE ledger = ? AND newest >= ? AND oldest <= ? AND run < ?
+                   ORDER BY newest DESC, run DESC LIMIT ?";
+        let mut runs = Vec::new();
+        // Nobody knows what is added to it meanwhile.
+        let may_be_in_last = self.last.oldest.is_some_and(|oldest| oldest <= until);
+        runs.extend(may_be_in_last.then_some((self.last.run, i64::MAX)));
+        let more: Vec<(i64, i64)> = sqlx::query_as(sql)
+            .bind(self.ledger)
+            .bind(since)
+            .bind(until)
+            .bind(self.last.run)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX - 1) + 1)
+            .fetch_all(&store.readers)
+            .await?;
+        runs.extend(more);
+        let floor = runs.get(most).map(|(_, newest)| *newest);
+        runs.truncate(most);
+        Ok(Window {
+            runs: runs.into_iter().map(|(run, _)| run).collect(),
+            floor,
+        })
+    }
+}
+
+impl Change {
+    /// Notes the runs that have come to their end with the events of `ledger` from number `first` on.
+    pub(super) async fn close_runs(&mut self, ledger: &LedgerHead, first: u64) -> Result<()> {
+        let sql = "INSERT INTO audit_runs (ledger, run, oldest, newest)
+                   SELECT ?1, ?2, oldest, newest FROM (SELECT
+                     (SELECT min(at) FROM audit_terms WHERE run = ?2 AND term = ?3) AS oldest,
+                     (SELECT max(at) FROM audit_terms WHERE run = ?2 AND term = ?3) AS newest)
+                   WHERE oldest IS NOT NULL";
+        let next = run_of(ledger.place(ledger.seq + 1));
+        for run in run_of(ledger.place(first))..next {
+            sqlx::query(sql)
+                .bind(ledger.number)
+                .bind(run)
+                .bind(term(&ledger.zone_id, TermKind::Zone, ""))
+                .execute(&mut *self.0)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the runs of which everything up to `entry` was all.
+    pub(super) async fn forget_runs(&mut self, ledger: &LedgerHead, entry: i64) -> Result<()> {
+        sqlx::query("DELETE FROM audit_runs WHERE ledger = ? AND run < ?")
+            .bind(ledger.number)
+            .bind(run_of(entry + 1))
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+}
