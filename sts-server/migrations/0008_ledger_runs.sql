@@ -2,7 +2,7 @@
 -- together stands in a few pages of the newest run then, and not all over an index of everything.
 ALTER TABLE audit_terms RENAME TO audit_terms_of_all;
 CREATE TABLE audit_terms (
-    run INTEGER NOT NULL, -- of the entry: its number without the lower 14 bits
+    run INTEGER NOT NULL, -- of the entry: its number without the lower 14 bits, or the first run of its ledger
     term INTEGER NOT NULL, -- 64 bits of the hash of what can be asked for
     -- Of the segment: when the last of its events happened, in microseconds since the Unix epoch, and the entry with
     -- which it begins.
@@ -13,8 +13,11 @@ CREATE TABLE audit_terms (
     events BLOB NOT NULL DEFAULT (x''),
     PRIMARY KEY (run, term, at, entry)
 ) STRICT, WITHOUT ROWID;
+-- What is there already is one run of each ledger, that of its next entry, and so keeps its order.
+ALTER TABLE ledgers ADD COLUMN first_run INTEGER NOT NULL DEFAULT 0;
+UPDATE ledgers SET first_run = ((number << 40) + seq + 1) >> 14;
 INSERT INTO audit_terms (run, term, at, entry, events)
-    SELECT entry >> 14, term, at, entry, events FROM audit_terms_of_all ORDER BY entry >> 14, term, at, entry;
+    SELECT first_run, term, at, entry, events FROM audit_terms_of_all CROSS JOIN ledgers ON number = entry >> 40;
 DROP TABLE audit_terms_of_all;
 
 -- The runs that nothing is added to any more, by the newest of what they hold. The last of each ledger is not here.
@@ -25,7 +28,3 @@ CREATE TABLE audit_runs (
     newest INTEGER NOT NULL,
     PRIMARY KEY (ledger, newest, run)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO audit_runs (ledger, run, oldest, newest)
-    SELECT number, run, min(at), max(at) FROM audit_terms JOIN ledgers ON number = run >> 26
-    WHERE run < ((number << 40) + seq + 1) >> 14
-    GROUP BY number, run;

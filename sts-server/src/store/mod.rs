@@ -59,8 +59,8 @@ pub(crate) use self::{
 };
 
 const READERS: u32 = 4;
-/// Pages of the log after which they are written back into the database: an event touches pages all over
-/// the indexes, and those that are touched again meanwhile are written back once.
+/// Pages of the log after which they are written back into the database: batches touch the same pages of the
+/// newest run of the index again and again, and these are written back once.
 const CHECKPOINT_PAGES: &str = "8000";
 /// What the connections keep of the database, as SQLite takes it: in KiB, and negative. What changes touch again
 /// and again is far less than that; what they touch once, the system has in memory as well.

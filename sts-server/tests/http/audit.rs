@@ -807,6 +807,7 @@ async fn a_ledger_of_many_events_is_searched_whole_also_if_it_was_indexed_otherw
          DROP TABLE audit_terms;
          ALTER TABLE before RENAME TO audit_terms;
          DROP TABLE audit_runs;
+         ALTER TABLE ledgers DROP COLUMN first_run;
          DELETE FROM _sqlx_migrations WHERE version = 8",
     )
     .execute(&pool)

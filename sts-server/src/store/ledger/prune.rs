@@ -62,6 +62,10 @@ impl Change {
         let Some(end) = last(&rows) else {
             return Ok(0);
         };
+        let first_run: i64 = sqlx::query_scalar("SELECT first_run FROM ledgers WHERE number = ?")
+            .bind(ledger.number)
+            .fetch_one(&mut *self.0)
+            .await?;
         let mut found_by = Vec::new();
         for (entry, .., text) in &rows {
             let event: Event = serde_json::from_str(text).map_err(|_| damaged("an event"))?;
@@ -73,7 +77,7 @@ impl Change {
                 _ => (at, *entry),
             };
             Terms::of(&ledger.zone_id).each(&Facts::from(&event), |term| {
-                found_by.push((run_of(first), term, at, first));
+                found_by.push((run_of(first).max(first_run), term, at, first));
             });
         }
         found_by.sort_unstable();

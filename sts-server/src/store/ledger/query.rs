@@ -1,5 +1,5 @@
-//! Looking for events. A search costs what it finds, not what there is: it walks the rarest of the things
-//! that are asked for from the newest event on, and stops after a bounded number of steps (see [`Walk`]).
+//! Looking for events. A search walks the rarest of the things that are asked for from the newest event on, and stops
+//! after a bounded number of steps (see [`Walk`]). Only what is not to be found costs a look into every run.
 
 use authority::{
     audit::{Decision, Event, EventType, OccurredAt},

@@ -47,7 +47,7 @@ async fn append(store: &Store, zone: &ZoneId, events: &[Event]) {
     change.commit().await.unwrap();
 }
 
-/// Makes the index of what is there what it was before there were segments.
+/// Makes the index of what is there what it was before there were segments, as it is migrated.
 async fn forget_segments(store: &Store, zone: &ZoneId) {
     let ledger = store.ledger(zone).await.unwrap();
     let pool = store.writer.pool();
@@ -55,6 +55,7 @@ async fn forget_segments(store: &Store, zone: &ZoneId) {
         let sql = sqlx::AssertSqlSafe(format!("DELETE FROM {table}"));
         sqlx::query(sql).execute(pool).await.unwrap();
     }
+    let run = run_of(ledger.place(ledger.seq + 1));
     for entry in store.entries_after(&ledger, 0, u32::MAX).await.unwrap() {
         let event: Event = serde_json::from_str(&entry.event).unwrap();
         let mut terms = BTreeSet::new();
@@ -64,7 +65,7 @@ async fn forget_segments(store: &Store, zone: &ZoneId) {
         for term in terms {
             let sql = "INSERT INTO audit_terms (run, term, at, entry) VALUES (?, ?, ?, ?)";
             sqlx::query(sql)
-                .bind(run_of(ledger.place(entry.seq)))
+                .bind(run)
                 .bind(term)
                 .bind(signed(event.occurred_at.0))
                 .bind(ledger.place(entry.seq))
@@ -73,11 +74,9 @@ async fn forget_segments(store: &Store, zone: &ZoneId) {
                 .unwrap();
         }
     }
-    let sql = "INSERT INTO audit_runs (ledger, run, oldest, newest)
-               SELECT ?, run, min(at), max(at) FROM audit_terms WHERE run < ? GROUP BY run";
-    sqlx::query(sql)
+    sqlx::query("UPDATE ledgers SET first_run = ? WHERE number = ?")
+        .bind(run)
         .bind(ledger.number)
-        .bind(run_of(ledger.place(ledger.seq + 1)))
         .execute(pool)
         .await
         .unwrap();

@@ -18,6 +18,9 @@ pub(super) const MOST_STEPS: i64 = 20_000;
 const FIRST_ROWS: i64 = 16;
 const MOST_ROWS: i64 = 4_096;
 
+/// How many times as many runs are looked into at once, where those before did not have enough.
+const MORE_RUNS: usize = 8;
+
 /// When an event happened, and where it stands; or the same of a segment.
 type Place = (i64, i64);
 
@@ -72,7 +75,7 @@ impl Walk<'_> {
                 (None, Some(floor)) => upto = above(floor, upto),
             }
             left -= stretch.told;
-            most = most.saturating_mul(2);
+            most = most.saturating_mul(MORE_RUNS);
         }
     }
 
@@ -109,8 +112,10 @@ impl Walk<'_> {
                 (None, Some(floor)) => above(floor, upto),
                 (None, None) => (i64::MIN, i64::MIN),
             };
-            self.add(&window.runs, end, upto, "", wanted, &mut found)
-                .await?;
+            if stretch.told > 0 {
+                self.add(&window.runs, end, upto, "", wanted, &mut found)
+                    .await?;
+            }
             if stretch.end.is_none() && window.floor.is_none() {
                 break None;
             }
@@ -128,7 +133,7 @@ impl Walk<'_> {
                 rows = (left * rows / stretch.told.max(1)).clamp(FIRST_ROWS, MOST_ROWS);
                 most = 1;
             } else {
-                most = most.saturating_mul(2);
+                most = most.saturating_mul(MORE_RUNS);
             }
         };
         let next = if found.len() > limit {
