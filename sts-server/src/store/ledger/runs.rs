@@ -13,7 +13,7 @@ use super::{
     terms::{TermKind, term},
 };
 
-/// Entries of a run, as bits of their number. Tests have runs that their ledgers fill.
+/// Entries of a run, as bits of their number; migration 0008 has the same. Tests have runs that their ledgers fill.
 pub(super) const RUN_BITS: u32 = if cfg!(test) { 6 } else { 14 };
 
 /// The run in which what begins at `entry` is found, unless it is of before there were runs.
@@ -40,8 +40,8 @@ struct Run {
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) runs: Vec<i64>,
-    /// The newest time that is in any other, if others hold something.
-    pub(super) floor: Option<i64>,
+    /// From this time on nothing is in any other, if others hold something.
+    pub(super) from: Option<i64>,
 }
 
 impl Runs {
@@ -84,15 +84,15 @@ impl Runs {
             .bind(since)
             .bind(until)
             .bind(self.last.run)
-            .bind(i64::try_from(most).unwrap_or(i64::MAX - 1) + 1)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1))
             .fetch_all(&store.readers)
             .await?;
         runs.extend(more);
-        let floor = runs.get(most).map(|(_, newest)| *newest);
+        let from = runs.get(most).map(|(_, newest)| newest.saturating_add(1));
         runs.truncate(most);
         Ok(Window {
             runs: runs.into_iter().map(|(run, _)| run).collect(),
-            floor,
+            from,
         })
     }
 }

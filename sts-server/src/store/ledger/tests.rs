@@ -266,7 +266,8 @@ async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() 
         written += events;
         written
     };
-    batch(3, 1).await;
+    // Of more than a run, so that they are found in another than that of their numbers.
+    batch(70, 1).await;
     forget_segments(&store, &zone).await;
     // Of more than go at once, of one event, far from each other, and of as many as go at once.
     let most = u64::try_from(MOST_EVENTS).unwrap();
@@ -286,6 +287,8 @@ async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() 
     .await
     .unwrap();
     change.begin_pruning(&ledger, sealed).await.unwrap();
+    let runs = "SELECT count(*) FROM audit_runs";
+    assert!(count(runs).await.unwrap() > 0);
     let mut removed = 0;
     loop {
         match change.prune(&ledger).await.unwrap() {
@@ -305,6 +308,7 @@ async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() 
             .unwrap(),
         1
     );
+    assert_eq!(count(runs).await.unwrap(), 0);
     let walk = Walk {
         store: &store,
         runs: Runs::of(&store, &zone).await.unwrap(),

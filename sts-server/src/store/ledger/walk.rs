@@ -17,7 +17,6 @@ pub(super) const MOST_STEPS: i64 = 20_000;
 /// How many rows are looked at first, and at most at once.
 const FIRST_ROWS: i64 = 16;
 const MOST_ROWS: i64 = 4_096;
-
 /// How many times as many runs are looked into at once, where those before did not have enough.
 const MORE_RUNS: usize = 8;
 
@@ -69,10 +68,10 @@ impl Walk<'_> {
                 .window(self.store, self.since, upto.0, most)
                 .await?;
             let stretch = self.stretch(term, upto, &window, left, left).await?;
-            match (stretch.end, window.floor) {
+            match (stretch.end, window.from) {
                 (Some((at, _)), _) => return Ok(at),
                 (None, None) => return Ok(i64::MIN),
-                (None, Some(floor)) => upto = above(floor, upto),
+                (None, Some(from)) => upto = upto.min((from, i64::MIN)),
             }
             left -= stretch.told;
             most = most.saturating_mul(MORE_RUNS);
@@ -107,16 +106,16 @@ impl Walk<'_> {
             };
             let left = self.steps - steps;
             let stretch = self.stretch(*term, upto, &window, rows, left).await?;
-            let end = match (stretch.end, window.floor) {
+            let end = match (stretch.end, window.from) {
                 (Some(end), _) => end,
-                (None, Some(floor)) => above(floor, upto),
+                (None, Some(from)) => upto.min((from, i64::MIN)),
                 (None, None) => (i64::MIN, i64::MIN),
             };
             if stretch.told > 0 {
                 self.add(&window.runs, end, upto, "", wanted, &mut found)
                     .await?;
             }
-            if stretch.end.is_none() && window.floor.is_none() {
+            if stretch.end.is_none() && window.from.is_none() {
                 break None;
             }
             upto = end;
@@ -158,10 +157,8 @@ impl Walk<'_> {
         if window.runs.is_empty() {
             return Ok(Stretch::default());
         }
-        // What is as old as something outside of the window is not its newest.
-        let since = window
-            .floor
-            .map_or(self.since, |floor| self.since.max(floor.saturating_add(1)));
+        // What is older may be less new than something outside of the window.
+        let since = window.from.map_or(self.since, |from| from.max(self.since));
         let mut query = QueryBuilder::new(
             "SELECT at, entry, number, told FROM (
                SELECT at, entry, own, row_number() OVER newest AS number, sum(own) OVER newest AS told
@@ -266,11 +263,4 @@ fn push_rows(query: &mut QueryBuilder<Sqlite>, runs: &[i64], term: i64) {
             .push("))");
     }
     query.push(" AND term = ").push_bind(term);
-}
-
-/// Before where a walk from `upto` goes on once everything newer than `floor` was seen.
-fn above(floor: i64, upto: Place) -> Place {
-    floor
-        .checked_add(1)
-        .map_or(upto, |at| (at, i64::MIN).min(upto))
 }

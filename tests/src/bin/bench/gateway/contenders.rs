@@ -73,7 +73,8 @@ impl Contender<'_> {
             thread::sleep(WAKING);
             eventually("the gateway has heard from its STS", || {
                 let ages = self.gateway.stats("caracal_state_age_ms");
-                ages.iter().all(|(_, age)| *age < FRESH_MS).then_some(())
+                let oldest = ages.iter().map(|(_, age)| *age).max();
+                oldest.filter(|age| *age < FRESH_MS)
             });
         }
         let token = self.tokens.first().unwrap();
