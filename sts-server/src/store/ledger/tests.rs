@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{
-    runs::{Runs, run_of},
+    runs::{RUN_BITS, Runs, run_of},
     segments::{MOST_EVENTS, SPAN},
     terms::{TermKind, Terms, term},
     walk::Walk,
@@ -51,7 +51,12 @@ async fn append(store: &Store, zone: &ZoneId, events: &[Event]) {
 async fn forget_segments(store: &Store, zone: &ZoneId) {
     let ledger = store.ledger(zone).await.unwrap();
     let pool = store.writer.pool();
-    for table in ["audit_terms", "audit_segments", "audit_runs"] {
+    for table in [
+        "audit_terms",
+        "audit_segments",
+        "audit_runs",
+        "audit_filters",
+    ] {
         let sql = sqlx::AssertSqlSafe(format!("DELETE FROM {table}"));
         sqlx::query(sql).execute(pool).await.unwrap();
     }
@@ -250,6 +255,57 @@ async fn a_search_looks_at_so_many_events_and_at_most_a_segment_more() {
 }
 
 #[tokio::test]
+async fn a_search_passes_over_the_runs_that_do_not_have_what_is_looked_for() {
+    const RUN: u64 = 1 << RUN_BITS;
+    const RUNS: u64 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, zone) = zone_in(&dir).await;
+    let mut requests = Vec::new();
+    for at in 0..RUN * RUNS {
+        let mut event = event(&zone, at, 1);
+        event.request_id = format!("request-{at}");
+        requests.push(event);
+    }
+    for batch in requests.chunks(10) {
+        append(&store, &zone, batch).await;
+    }
+    let ledger = store.ledger(&zone).await.unwrap();
+    let runs = Runs::of(&store, &zone).await.unwrap();
+    let window = |terms: Vec<i64>| {
+        let store = &store;
+        async move {
+            let window = runs.window(store, &terms, 0, i64::MAX, usize::MAX).await;
+            window.unwrap().runs
+        }
+    };
+    let all = window(vec![term(&zone, TermKind::Zone, "")]).await;
+    assert_eq!(all.len(), usize::try_from(RUNS).unwrap());
+    let of_request = |at: u64| term(&zone, TermKind::Request, &format!("request-{at}"));
+    let mut looked_into = 0;
+    for at in 0..RUN * RUNS {
+        let with = window(vec![of_request(at)]).await;
+        assert!(with.contains(&run_of(ledger.place(at / 10 * 10 + 1))));
+        looked_into += with.len();
+        let both = vec![of_request(at), term(&zone, TermKind::Client, "client-1")];
+        assert_eq!(window(both).await, with);
+    }
+    // Hardly ever another than its own.
+    let most = requests.len() * 11 / 10;
+    assert!(looked_into <= most, "{looked_into} of {most}");
+    // Nothing is written about what is migrated, which may be any number of events.
+    forget_segments(&store, &zone).await;
+    let batch: Vec<Event> = (0..RUN).map(|at| event(&zone, at, 2)).collect();
+    append(&store, &zone, &batch).await;
+    let found: (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM audit_runs), (SELECT count(*) FROM audit_filters)",
+    )
+    .fetch_one(&store.readers)
+    .await
+    .unwrap();
+    assert_eq!(found, (1, 0));
+}
+
+#[tokio::test]
 async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() {
     let dir = tempfile::tempdir().unwrap();
     let (store, zone) = zone_in(&dir).await;
@@ -287,8 +343,13 @@ async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() 
     .await
     .unwrap();
     change.begin_pruning(&ledger, sealed).await.unwrap();
-    let runs = "SELECT count(*) FROM audit_runs";
-    assert!(count(runs).await.unwrap() > 0);
+    let runs = [
+        "SELECT count(*) FROM audit_runs",
+        "SELECT count(*) FROM audit_filters",
+    ];
+    for runs in runs {
+        assert!(count(runs).await.unwrap() > 0);
+    }
     let mut removed = 0;
     loop {
         match change.prune(&ledger).await.unwrap() {
@@ -308,7 +369,9 @@ async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() 
             .unwrap(),
         1
     );
-    assert_eq!(count(runs).await.unwrap(), 0);
+    for runs in runs {
+        assert_eq!(count(runs).await.unwrap(), 0);
+    }
     let walk = Walk {
         store: &store,
         runs: Runs::of(&store, &zone).await.unwrap(),

@@ -65,7 +65,7 @@ impl Walk<'_> {
         loop {
             let window = self
                 .runs
-                .window(self.store, self.since, upto.0, most)
+                .window(self.store, &[term], self.since, upto.0, most)
                 .await?;
             let stretch = self.stretch(term, upto, &window, left, left).await?;
             match (stretch.end, window.from) {
@@ -88,7 +88,7 @@ impl Walk<'_> {
             let latest = (self.start.0.saturating_add(signed(SPAN)), i64::MAX);
             let window = self
                 .runs
-                .window(self.store, self.start.0, latest.0, usize::MAX)
+                .window(self.store, &self.terms, self.start.0, latest.0, usize::MAX)
                 .await?;
             let those = " AND events <> x''";
             self.add(&window.runs, self.start, latest, those, wanted, &mut found)
@@ -99,7 +99,7 @@ impl Walk<'_> {
         let rest = loop {
             let window = self
                 .runs
-                .window(self.store, self.since, upto.0, most)
+                .window(self.store, &self.terms, self.since, upto.0, most)
                 .await?;
             let Some(term) = self.terms.first() else {
                 break None;
