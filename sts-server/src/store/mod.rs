@@ -21,6 +21,7 @@ mod shadows;
 mod suspects;
 #[cfg(test)]
 pub(crate) mod tests;
+mod write_back;
 mod writer;
 mod zones;
 
@@ -59,9 +60,6 @@ pub(crate) use self::{
 };
 
 const READERS: u32 = 4;
-/// Pages of the log after which they are written back into the database: batches touch the same pages of the
-/// newest run of the index again and again, and these are written back once.
-const CHECKPOINT_PAGES: &str = "8000";
 /// What the connections keep of the database, as SQLite takes it: in KiB, and negative. What changes touch again
 /// and again is far less than that; what they touch once, the system has in memory as well.
 const WRITER_CACHE: &str = "-16384";
@@ -172,6 +170,8 @@ impl PageRequest {
 #[derive(Clone)]
 pub(crate) struct Store {
     readers: SqlitePool,
+    /// For writing back the log.
+    log: SqlitePool,
     writer: Writer,
     kept: Arc<Kept>,
     chain_key: Arc<ChainKey>,
@@ -229,7 +229,7 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT);
         let writing = options
             .clone()
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .pragma("wal_autocheckpoint", write_back::MOST_PAGES)
             .pragma("cache_size", WRITER_CACHE)
             // What a savepoint may have to undo: in a file, it would cost as many writes as the change.
             .pragma("temp_store", "MEMORY");
@@ -237,15 +237,22 @@ impl Store {
         let kept = Arc::new(Kept::new(&changes));
         let writer = Writer::new(writing, changes).await?;
         sqlx::migrate!().run(writer.pool()).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(QUEUE_TIMEOUT)
-            // A file does not hang up, and asking costs as much as a query.
-            .test_before_acquire(false)
-            .connect_with(options.pragma("cache_size", READER_CACHE))
-            .await?;
+        let options = options.pragma("cache_size", READER_CACHE);
+        let connections = |most| {
+            SqlitePoolOptions::new()
+                .max_connections(most)
+                .acquire_timeout(QUEUE_TIMEOUT)
+                // A file does not hang up, and asking costs as much as a query.
+                .test_before_acquire(false)
+                .connect_with(options.clone())
+        };
+        let readers = connections(READERS).await?;
+        let log = connections(1).await?;
+        let (weak, committed) = writer.watched();
+        tokio::spawn(write_back::run(log.clone(), weak, committed));
         Ok(Self {
             readers,
+            log,
             writer,
             kept,
             chain_key: Arc::new(chain_key),
@@ -280,6 +287,7 @@ impl Store {
     /// Ends all connections, so that the log is written back into the database.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
+        self.log.close().await;
         self.writer.close().await;
     }
 }

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     ops::{Deref, DerefMut},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use authority::ids::ZoneId;
 use sqlx::{
     Executor, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection, sqlite::SqlitePoolOptions,
 };
-use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
 
 use super::{LedgerHead, Result, StoreError, kept::Changes};
 
@@ -36,6 +36,7 @@ struct Shared {
     /// Of one connection.
     pool: SqlitePool,
     batch: Arc<Mutex<Batch>>,
+    committed: watch::Receiver<()>,
     /// How many wait for their turn.
     queued: AtomicUsize,
 }
@@ -58,6 +59,18 @@ struct Batch {
     changes: Changes,
     /// Where those ledgers stand that were written to, as the next change sees them.
     ledgers: HashMap<ZoneId, LedgerHead>,
+    /// Changes with each commit.
+    committed: watch::Sender<()>,
+}
+
+/// A writer, for as long as somebody else has it.
+pub(super) struct WeakWriter(Weak<Shared>);
+
+impl WeakWriter {
+    /// The writer, unless it is gone.
+    pub(super) fn upgrade(&self) -> Option<Writer> {
+        self.0.upgrade().map(Writer)
+    }
 }
 
 /// A place in the queue, given up when dropped.
@@ -87,12 +100,14 @@ impl Writer {
             .after_connect(move |connection, _| Box::pin(listening.clone().listen(connection)))
             .connect_with(options)
             .await?;
+        let batch = Batch {
+            changes,
+            ..Batch::default()
+        };
         Ok(Self(Arc::new(Shared {
             pool,
-            batch: Arc::new(Mutex::new(Batch {
-                changes,
-                ..Batch::default()
-            })),
+            committed: batch.committed.subscribe(),
+            batch: Arc::new(Mutex::new(batch)),
             queued: AtomicUsize::new(0),
         })))
     }
@@ -153,6 +168,21 @@ impl Writer {
                 }
             });
         }
+    }
+
+    /// For who has something to do with what is committed: the writer, and what changes with each commit.
+    pub(super) fn watched(&self) -> (WeakWriter, watch::Receiver<()>) {
+        (
+            WeakWriter(Arc::downgrade(&self.0)),
+            self.0.committed.clone(),
+        )
+    }
+
+    /// Waits for a turn, commits what is not committed yet, and lets nobody write until what it returns is dropped.
+    pub(super) async fn pause(&self) -> impl Sized + use<> {
+        let mut batch = Arc::clone(&self.0.batch).lock_owned().await;
+        batch.commit().await;
+        batch
     }
 
     pub(super) async fn close(&self) {
@@ -220,6 +250,7 @@ impl Batch {
         match connection.execute(commit).await {
             Ok(_) => {
                 self.changes.settle();
+                self.committed.send_replace(());
                 for waiting in self.waiting.drain(..) {
                     let _ = waiting.send(Ok(()));
                 }
