@@ -19,6 +19,9 @@ pub(super) const MOST_PAGES: &str = "128000";
 /// How often it is looked at while there are commits. No more than a few thousand pages are added meanwhile.
 const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
 
+/// How long it is left alone when that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
 /// How long the log is, in pages, and how many of them are in the database.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 struct Log {
@@ -39,6 +42,7 @@ pub(super) async fn run(pool: SqlitePool, writer: WeakWriter, mut committed: wat
             // What is not written back stays in the log.
             Err(error) => {
                 tracing::warn!(%error, "the log of the database could not be written back");
+                tokio::time::sleep(AFTER_FAILURE).await;
             }
         }
     }
