@@ -9,7 +9,7 @@ use std::{
 
 use authority::{
     ids::{KeyId, ZoneId},
-    jwks::{Jwk, JwkSet, KeySet},
+    jwks::{Jwk, JwkSet},
     key::SigningKey,
     mandate::MAX_SESSION_TTL_SECONDS,
     revocation::{Anchor, AnchorKind},
@@ -31,8 +31,6 @@ use crate::{
 const KEPT: Duration = Duration::from_secs(MAX_SESSION_TTL_SECONDS + 120);
 /// Most keys of a zone that are published at once; verifiers take 64.
 const MAX_PUBLISHED: usize = 60;
-/// Most zones whose public keys are kept ready, at a tenth of a megabyte a key.
-const MAX_PREPARED: usize = 32;
 
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -108,7 +106,6 @@ pub(crate) fn jwks(rows: &[KeyRow], now: Moment) -> JwkSet {
 pub(crate) struct Keyring {
     kek: Kek,
     opened: Mutex<HashMap<KeyId, SigningKey>>,
-    prepared: Mutex<HashMap<ZoneId, KeySet>>,
 }
 
 impl Keyring {
@@ -116,23 +113,7 @@ impl Keyring {
         Self {
             kek,
             opened: Mutex::default(),
-            prepared: Mutex::default(),
         }
-    }
-
-    /// The public `keys` of a zone, ready to verify many mandates.
-    pub(crate) fn prepared(&self, zone: &ZoneId, keys: KeySet) -> KeySet {
-        let all = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all().get(zone).cloned().unwrap_or_default();
-        let prepared = keys.prepared(&known);
-        if prepared != known {
-            let mut all = all();
-            if all.len() >= MAX_PREPARED {
-                all.clear();
-            }
-            all.insert(zone.clone(), prepared.clone());
-        }
-        prepared
     }
 
     /// The private half of `row`.

@@ -42,6 +42,7 @@ mod store;
 mod sts;
 pub mod suite;
 mod telemetry;
+mod verifier;
 mod zones;
 
 pub use self::{

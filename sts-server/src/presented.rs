@@ -1,9 +1,10 @@
 //! Mandates of this STS that come back to it, and who it is that calls with one.
 
+use std::sync::Arc;
+
 use authority::{
     audit::Actor,
-    jwks::KeySet,
-    mandate::{Claims, Expected, LIFECYCLE_SCOPE, Mandate, MandateUse, verify},
+    mandate::{Claims, Expected, LIFECYCLE_SCOPE, Mandate, MandateUse},
     refusal::Reason,
 };
 
@@ -35,7 +36,7 @@ pub(crate) enum Caller {
 /// An application that calls.
 pub(crate) struct CallingApplication {
     pub(crate) application: Application,
-    pub(crate) mandate: Mandate,
+    pub(crate) mandate: Arc<Mandate>,
 }
 
 impl CallingApplication {
@@ -83,17 +84,22 @@ impl Sts {
         zone: &Zone,
         token: &Secret,
         uses: &[MandateUse],
-    ) -> Result<Result<Mandate, Rejected>> {
+    ) -> Result<Result<Arc<Mandate>, Rejected>> {
         let now = Moment::now();
         let keys = keys::jwks(&self.store.keys(&zone.id).await?, now);
-        let keys = KeySet::from_jwks(&keys).map_err(Error::internal)?;
-        let keys = self.keyring.prepared(&zone.id, keys);
+        let keys = self
+            .verifier
+            .keys(&zone.id, keys)
+            .map_err(Error::internal)?;
         let expected = Expected {
             issuer: &self.issuer,
             zone: &zone.id,
             uses,
         };
-        let mandate = match verify(token.expose(), &keys, &expected, now.timestamp()) {
+        let verified = self
+            .verifier
+            .mandate(token.expose(), &keys, &expected, now.timestamp());
+        let mandate = match verified {
             Ok(mandate) => mandate,
             Err(refusal) => {
                 return Ok(Err(Rejected {

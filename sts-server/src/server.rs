@@ -27,6 +27,7 @@ use crate::{
     store::{Store, StoreError},
     sts::Sts,
     telemetry::Telemetry,
+    verifier::Verifier,
 };
 
 /// How long requests that are under way may take once the server goes down.
@@ -235,6 +236,7 @@ async fn start(
         issuer,
         admin_token,
         keyring,
+        verifier: Verifier::default(),
         key_publish_lead: config.key_publish_lead,
         credentials: Credentials::new()?,
         auth_failures: Limit::per_minute(config.auth_failures_per_minute),

@@ -25,6 +25,7 @@ use crate::{
     shadows::Shadows,
     store::{Change, Store},
     telemetry::Telemetry,
+    verifier::Verifier,
 };
 
 /// The state of a running STS. Each noun's rules are methods on it, in the module of that noun.
@@ -33,6 +34,7 @@ pub(crate) struct Sts {
     pub(crate) issuer: String,
     pub(crate) admin_token: Secret,
     pub(crate) keyring: Keyring,
+    pub(crate) verifier: Verifier,
     pub(crate) key_publish_lead: Duration,
     pub(crate) credentials: Credentials,
     pub(crate) auth_failures: Limit<(ZoneId, Option<ApplicationId>)>,

@@ -153,7 +153,7 @@ impl Sts {
         let outside = |subject: &authority::mandate::Mandate| {
             !subject.claims().target.iter().any(|own| own == identifier)
         };
-        if party.subject.as_ref().is_some_and(outside) {
+        if party.subject.as_deref().is_some_and(outside) {
             return Ok((
                 id,
                 None,
@@ -177,7 +177,7 @@ impl Sts {
             registration_method: &party.application.registration_method,
             resource: &resource,
             requested_scopes: &party.scopes,
-            subject: party.subject.as_ref().filter(|_| party.shows_subject),
+            subject: party.subject.as_deref().filter(|_| party.shows_subject),
             session: standing.map(Standing::session_facts),
             delegation: standing.and_then(Standing::delegation_facts),
             now: crate::clock::Moment::now().timestamp(),
