@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -84,6 +84,22 @@ fn three_rotations_in_a_row_break_no_mandate_and_no_verifier() {
         demo.zone
             .claims(mandate, authority::mandate::MandateUse::Gateway);
     }
+}
+
+#[test]
+fn a_mandate_that_was_used_before_is_worth_nothing_once_its_key_is_withdrawn() {
+    let world = World::new();
+    let zone = world.governed();
+    let list = || zone.call("GET", "/agents", &zone.token, None);
+    for _ in 0..2 {
+        list().expect(200);
+    }
+    let withdrawn = json!({"anchor_type": "kid", "id": kid(&zone.token)});
+    let path = zone.demo.zone.path("/revocations");
+    world.admin("POST", &path, Some(&withdrawn)).expect(200);
+    let reply = list();
+    assert_eq!(reply.error(), (401, "invalid_token"));
+    assert_eq!(reply.body["reason"], "key_unknown");
 }
 
 #[test]
