@@ -133,7 +133,7 @@ impl Change {
                       SELECT value, ?1, (
                         SELECT coalesce(group_concat(char(((term >> 40) & 32767) + 1), ''), '')
                         FROM (SELECT DISTINCT term FROM audit_terms WHERE run = ?1
-                          AND term BETWEEN value << 56 AND (value << 56) + (1 << 56) - 1))
+                          AND term BETWEEN value << 56 AND (value << 56) + ((1 << 56) - 1)))
                       FROM json_each(?2)
                       WHERE ?1 > (SELECT first_run FROM ledgers WHERE number = ?3)";
         let next = run_of(ledger.place(ledger.seq + 1));
