@@ -24,6 +24,7 @@ use authority::{
     time::Timestamp,
 };
 use base64ct::{Base64UrlUnpadded, Encoding};
+use p256::ecdsa::signature::Signer;
 use serde_json::json;
 
 const ISSUER: &str = "https://sts.test";
@@ -230,6 +231,7 @@ pub fn parts() -> Vec<Part> {
     parts.extend(decisions());
     parts.push(event());
     parts.extend(bundles());
+    parts.extend(minting());
     parts
 }
 
@@ -252,6 +254,22 @@ fn verification() -> Vec<Part> {
         }),
         part("verification of a mandate", move || {
             black_box(verified(black_box(&token), &prepared));
+        }),
+    ]
+}
+
+/// What a mint adds, which is made natively.
+fn minting() -> Vec<Part> {
+    let ((key, kid, _), claims) = (keys(), claims());
+    let slow = p256::ecdsa::SigningKey::from_slice(&key.to_bytes()[..]).unwrap();
+    let (message, _) = signed();
+    vec![
+        part("a mandate, signed", move || {
+            black_box(sign(black_box(&claims), &kid, &key).unwrap());
+        }),
+        part("a signature by the p256 crate", move || {
+            let signature: p256::ecdsa::Signature = slow.sign(black_box(&message));
+            black_box(signature);
         }),
     ]
 }
