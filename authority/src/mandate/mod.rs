@@ -162,6 +162,17 @@ impl Mandate {
         }
     }
 
+    /// Whether [`verify`] would have it again: all that it looks at beside the token. The id of a key must never have
+    /// been another key's.
+    fn still_stands(&self, keys: &KeySet, expected: &Expected<'_>, now: Timestamp) -> bool {
+        let claims = &self.claims;
+        claims.iss == expected.issuer
+            && claims.zone_id == *expected.zone
+            && expected.uses.contains(&claims.mandate_use)
+            && keys.get(self.key_id.as_str()).is_some()
+            && self.check_time(now).is_ok()
+    }
+
     /// Checks the times again, for a mandate that was verified earlier.
     ///
     /// # Errors
@@ -246,6 +257,30 @@ pub fn verify(
         known: Known::default(),
         input: OnceLock::new(),
     })
+}
+
+/// The same for threads that share what is `known`: a token is verified once, for as long as what it was verified
+/// against is the same. Nobody else waits meanwhile.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_once(
+    known: &Mutex<MandateCache>,
+    token: &str,
+    keys: &KeySet,
+    expected: &Expected<'_>,
+    now: Timestamp,
+) -> Result<Arc<Mandate>, Refusal> {
+    let all = || known.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = all().get(token.as_bytes());
+    if let Some(found) = found
+        && found.still_stands(keys, expected, now)
+    {
+        return Ok(found);
+    }
+    let mandate = Arc::new(verify(token, keys, expected, now)?);
+    all().insert(mandate.token().clone(), Arc::clone(&mandate));
+    Ok(mandate)
 }
 
 /// Checks everything up to the signature and returns the payload, which is now the issuer's word.

@@ -7,7 +7,10 @@ use sha2::{Digest, Sha256};
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::testing::*;
+use crate::{
+    jwks::{Jwk, JwkSet},
+    testing::*,
+};
 
 /// HMAC (RFC 2104), for the token of someone who takes a public key for a secret.
 fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
@@ -384,4 +387,49 @@ fn base64_has_one_spelling() {
             "{other} for {last}"
         );
     }
+}
+
+#[test]
+fn a_known_mandate_is_verified_once_and_refused_as_soon_as_it_would_be_if_it_were_not_known() {
+    let known = Mutex::new(MandateCache::new(10));
+    let (keys, zone, other) = (keys(), ZoneId::from(ZONE), ZoneId::from("another"));
+    let expected = Expected {
+        issuer: ISSUER,
+        zone: &zone,
+        uses: &[MandateUse::Gateway],
+    };
+    let token = token(json!({}));
+    let first = verify_once(&known, &token, &keys, &expected, NOW).unwrap();
+    let again = verify_once(&known, &token, &keys, &expected, NOW).unwrap();
+    assert!(Arc::ptr_eq(&first, &again));
+    let session = Expected {
+        uses: &[MandateUse::Session],
+        ..expected
+    };
+    let elsewhere = Expected {
+        zone: &other,
+        ..expected
+    };
+    let issuer = Expected {
+        issuer: "https://another.test",
+        ..expected
+    };
+    let withdrawn = Jwk::new(&"another".into(), &key(2).verifying_key());
+    let withdrawn = KeySet::from_jwks(&JwkSet {
+        keys: vec![withdrawn],
+    })
+    .unwrap();
+    for (keys, expected, now, reason) in [
+        (&keys, expected, NOW.plus(10_000), Reason::TokenExpired),
+        (&keys, session, NOW, Reason::UseNotAllowed),
+        (&keys, elsewhere, NOW, Reason::ZoneMismatch),
+        (&keys, issuer, NOW, Reason::IssuerMismatch),
+        (&withdrawn, expected, NOW, Reason::KeyUnknown),
+    ] {
+        let refusal = verify_once(&known, &token, keys, &expected, now).unwrap_err();
+        assert_eq!(*refusal.reason(), reason);
+    }
+    let unsigned = token.replace('.', ".x");
+    assert!(verify_once(&known, &unsigned, &keys, &expected, NOW).is_err());
+    assert_eq!(known.into_inner().unwrap().len(), 1);
 }
