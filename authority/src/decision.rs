@@ -22,7 +22,7 @@ use crate::{
     mandate::{Expected, Mandate, MandateUse, verify},
     path::NormalPath,
     policy::{
-        EvalError, Evaluator, PolicyResult,
+        EvalError, Evaluator, PolicyResult, Reads,
         input::{Call, PolicyInput},
     },
     refusal::{Reason, Refusal},
@@ -284,9 +284,15 @@ pub fn authorise(
     let (said, shadow) = match known {
         Some(said) => (Ok(said), None),
         None => {
+            // A shadow may read what the policy does not.
+            let reads = match (&asked, &shadow) {
+                (Some(asked), None) => Arc::clone(asked.reads()),
+                _ => Reads::all(),
+            };
             let input = PolicyInput::call(&Call {
                 mandate: &call.mandate,
                 seen: call.cached && !repeats,
+                reads: &reads,
                 resource,
                 method: request.method,
                 path: &call.path,

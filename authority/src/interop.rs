@@ -8,7 +8,7 @@ use crate::{
     ids::ZoneId,
     path::NormalPath,
     policy::{
-        PolicyDecision, PolicyResult,
+        PolicyDecision, PolicyResult, Reads,
         input::{Call, DelegationFacts, Exchange, PolicyInput, SessionFacts},
     },
     resource::Resource,
@@ -115,6 +115,7 @@ fn what_a_policy_is_given_fits_the_published_schema() {
             let call = Call {
                 mandate: &mandate,
                 seen: false,
+                reads: &Reads::all(),
                 resource: &resource,
                 method: "GET",
                 path: &path,

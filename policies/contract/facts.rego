@@ -15,8 +15,9 @@ is_application if input.principal.type == "Application"
 
 is_workload if input.principal.type == "Workload"
 
-# A mandate that was presented: as subject token in an exchange, as bearer token at the gateway.
-presents_mandate if input.context.subject_claims
+# A mandate that was presented: as subject token in an exchange, as bearer token at the gateway. Each has a subject,
+# and who asks for all claims has all of them made for every decision.
+presents_mandate if input.context.subject_claims.sub
 
 # Authority that was passed on. What it may do is decided by the paths for delegations, and by no other.
 delegated if input.delegation_edge.id

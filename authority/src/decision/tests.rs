@@ -7,6 +7,7 @@ mod kept;
 mod random;
 mod repeated;
 mod shadowed;
+mod told;
 
 use serde_json::{Value, json};
 #[cfg(target_arch = "wasm32")]

@@ -3,13 +3,14 @@
 
 mod cache;
 mod claims;
+mod document;
 #[cfg(test)]
 mod tests;
 
 use std::{
     borrow::Cow,
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use data_encoding::BASE64URL_NOPAD;
@@ -26,7 +27,7 @@ use crate::{
     ids::{KeyId, ZoneId},
     jwks::KeySet,
     key::{Es256, Es256Signature, SigningKey, VerifyingKey},
-    policy::input::MandateInput,
+    policy::{Reads, input::MandateInput},
     refusal::{Reason, Refusal},
     revocation::{self, Anchor, Digest, HashKey},
     time::Timestamp,
@@ -83,14 +84,13 @@ pub struct Mandate {
     claims: Claims,
     key_id: KeyId,
     token: Token,
-    /// All claims as a policy sees them, from verification to when a policy is first asked: they take more room than
-    /// all the rest, and few policies are asked again.
-    document: Mutex<Option<regorus::Value>>,
+    /// What was signed, from verification to when a policy is first told of it.
+    payload: Mutex<Option<Vec<u8>>>,
     /// Of the anchors, by the zone's one key.
     digests: OnceLock<(HashKey, Box<[Digest]>)>,
     known: Known,
     /// Made when it is seen again, if a policy is asked about it then.
-    input: OnceLock<MandateInput>,
+    input: Mutex<Option<MandateInput>>,
 }
 
 impl Mandate {
@@ -136,30 +136,30 @@ impl Mandate {
         &self.token
     }
 
-    /// All claims, unknown ones included, as the policy sees them.
-    pub(crate) fn document(&self) -> regorus::Value {
-        let fresh = self
-            .document
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+    /// The claims as a policy sees them, unknown ones included, as far as they are read.
+    pub(crate) fn document(&self, reads: &Reads) -> regorus::Value {
+        let fresh = locked(&self.payload).take();
         // What was read once can be read again.
         let again = || {
             let payload = self.token.0.split('.').nth(1)?;
-            let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
-            serde_json::from_slice(&payload).ok()
+            BASE64URL_NOPAD.decode(payload.as_bytes()).ok()
         };
-        fresh.or_else(again).unwrap_or(regorus::Value::Undefined)
+        let payload = fresh.or_else(again);
+        let read = payload.and_then(|payload| document::read(&payload, reads).ok());
+        read.unwrap_or(regorus::Value::Undefined)
     }
 
-    /// What a policy is told of it; `keep` makes the same for all who ask from then on.
-    pub(crate) fn input(&self, keep: bool) -> MandateInput {
-        let make = || MandateInput::new(&self.claims, self.document());
-        match self.input.get() {
-            Some(input) => input.clone(),
-            None if keep => self.input.get_or_init(make).clone(),
-            None => make(),
+    /// What a policy that reads so much is told of it; `keep` makes the same for all who ask from then on.
+    pub(crate) fn input(&self, reads: &Arc<Reads>, keep: bool) -> MandateInput {
+        let mut kept = locked(&self.input);
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_for(reads)) {
+            return kept.clone();
         }
+        let made = MandateInput::new(self, reads);
+        if keep {
+            *kept = Some(made.clone());
+        }
+        made
     }
 
     /// Whether [`verify`] would have it again: all that it looks at beside the token. The id of a key must never have
@@ -247,15 +247,15 @@ pub fn verify(
     {
         return Err(Reason::AudienceMismatch.into());
     }
-    let document = serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
+    document::check(&payload).map_err(|error| malformed_claims(&error))?;
     Ok(Mandate {
         claims,
         key_id,
         token: token.into(),
-        document: Mutex::new(Some(document)),
+        payload: Mutex::new(Some(payload)),
         digests: OnceLock::new(),
         known: Known::default(),
-        input: OnceLock::new(),
+        input: Mutex::default(),
     })
 }
 
@@ -271,16 +271,19 @@ pub fn verify_once(
     expected: &Expected<'_>,
     now: Timestamp,
 ) -> Result<Arc<Mandate>, Refusal> {
-    let all = || known.lock().unwrap_or_else(PoisonError::into_inner);
-    let found = all().get(token.as_bytes());
+    let found = locked(known).get(token.as_bytes());
     if let Some(found) = found
         && found.still_stands(keys, expected, now)
     {
         return Ok(found);
     }
     let mandate = Arc::new(verify(token, keys, expected, now)?);
-    all().insert(mandate.token().clone(), Arc::clone(&mandate));
+    locked(known).insert(mandate.token().clone(), Arc::clone(&mandate));
     Ok(mandate)
+}
+
+fn locked<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Checks everything up to the signature and returns the payload, which is now the issuer's word.

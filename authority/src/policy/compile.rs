@@ -16,12 +16,13 @@ use super::{
     lexical,
     module::{Parsed, parse, rule_root},
     program::{Code, Program},
+    reads::Reads,
     rewrite::rewrite,
 };
 use crate::bundle::content_sha256;
 
 /// The compiler and the program it writes; a gateway runs what was compiled by the same.
-pub const COMPILER: &str = "regorus-0.14.1/rvm-6/caracal-2";
+pub const COMPILER: &str = "regorus-0.14.1/rvm-6/caracal-3";
 
 /// The package of the contract's rules that depend on data alone.
 const INDEX: &str = "data.caracal.index";
@@ -79,9 +80,8 @@ pub(super) fn compile_for(
     set.check()?;
     let data = set.data()?;
     let (code, notes) = set.code(interpreter)?;
-    let reads_the_call = set.reads_the_call();
     let program = Program {
-        reads_the_call,
+        reads: set.reads(),
         data,
         code,
     };
@@ -201,10 +201,12 @@ impl<'a> Set<'a> {
         Ok(())
     }
 
-    fn reads_the_call(&self) -> bool {
-        self.members
-            .iter()
-            .any(|member| member.runs && lexical::reads_the_call(&member.source))
+    fn reads(&self) -> Reads {
+        let mut reads = Reads::nothing();
+        for member in self.members.iter().filter(|member| member.runs) {
+            lexical::reads(&member.source, &mut reads);
+        }
+        reads
     }
 
     /// What only the whole shows: names that nobody defines, types, rules that call themselves.

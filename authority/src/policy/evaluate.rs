@@ -22,6 +22,7 @@ use super::{
     ENTRY_POINT, bounded,
     input::PolicyInput,
     program::{Code, Program},
+    reads::Reads,
 };
 
 /// Most instructions that one evaluation of bytecode may run.
@@ -70,6 +71,7 @@ pub enum LoadError {
 #[derive(Clone)]
 pub struct Policy {
     loaded: Arc<Loaded>,
+    reads: Arc<Reads>,
     reads_the_call: bool,
 }
 
@@ -95,11 +97,7 @@ impl Policy {
     /// # Errors
     /// Every variant of [`LoadError`].
     pub fn load(program: &[u8]) -> Result<Self, LoadError> {
-        let Program {
-            reads_the_call,
-            data,
-            code,
-        } = Program::decode(program)?;
+        let Program { reads, data, code } = Program::decode(program)?;
         let loaded = match code {
             Code::Bytecode(bytecode) => Loaded::Bytecode {
                 program: Arc::new(read_bytecode(&bytecode)?),
@@ -125,7 +123,8 @@ impl Policy {
         };
         Ok(Self {
             loaded: Arc::new(loaded),
-            reads_the_call,
+            reads_the_call: reads.the_call(),
+            reads: Arc::new(reads),
         })
     }
 
@@ -281,6 +280,11 @@ impl Evaluator {
     /// mandate.
     pub fn reads_the_call(&self) -> bool {
         self.policy.reads_the_call
+    }
+
+    /// What the policy reads of its input.
+    pub(crate) fn reads(&self) -> &Arc<Reads> {
+        &self.policy.reads
     }
 
     /// Evaluates the policy on `input`.

@@ -1,10 +1,11 @@
 //! The input document of a policy, schema version `2026-05-20`: the same for both moments of a
 //! decision, told apart by `action.id`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use regorus::Value;
 
+use super::reads::Reads;
 use crate::{
     mandate::{Claims, Mandate},
     path::NormalPath,
@@ -85,6 +86,8 @@ pub struct Call<'a> {
     pub mandate: &'a Mandate,
     /// Whether it was called with before, so that what is made of it is worth keeping.
     pub seen: bool,
+    /// What is read of the document.
+    pub reads: &'a Arc<Reads>,
     /// The resource that is called.
     pub resource: &'a Resource,
     /// HTTP method.
@@ -102,81 +105,80 @@ pub struct Call<'a> {
 impl PolicyInput {
     /// The document for an exchange.
     pub fn exchange(exchange: &Exchange<'_>) -> Self {
+        let reads = Reads::all();
         let claims = exchange.subject.map(Mandate::claims);
-        let mut principal = principal(exchange.client_id, exchange.zone_id, claims);
-        if let Some(session) = exchange.session {
-            principal.push(("agent_session_id", session.id.into()));
-            principal.push(("lifecycle", session.lifecycle.into()));
-            if !session.labels.is_empty() {
-                principal.push(("labels", texts(session.labels)));
+        let subject_claims = exchange.subject.map(|mandate| mandate.document(&reads));
+        let sid = claims.map(|claims| claims.sid.as_str());
+        let mut document = Members::of(&reads);
+        document.add("schema_version", || SCHEMA_VERSION.into());
+        document.add_object("principal", |principal| {
+            tell_principal(principal, exchange.client_id, exchange.zone_id, claims);
+            if let Some(session) = exchange.session {
+                principal.add("agent_session_id", || session.id.into());
+                principal.add("lifecycle", || session.lifecycle.into());
+                if !session.labels.is_empty() {
+                    principal.add("labels", || texts(session.labels));
+                }
             }
+            principal.add("registration_method", || {
+                exchange.registration_method.into()
+            });
+        });
+        document.add("resource", || exchange.resource.document().clone());
+        document.add_object("action", |action| {
+            action.add("id", || "TokenExchange".into());
+        });
+        document.add_object("context", |context| {
+            tell_actor(context, exchange.client_id);
+            context.add("challenge_resolved", || false.into());
+            context.add("requested_scopes", || texts(exchange.requested_scopes));
+            context.add("time", || exchange.now.0.into());
+            context.add_if("subject_claims", subject_claims, |claims| claims);
+            context.add_if("trace_id", exchange.trace_id, Value::from);
+            context.add_if("session_id", sid, Value::from);
+            let session = exchange.session.map(|session| session.id);
+            context.add_if("agent_session_id", session, Value::from);
+            let edge = exchange.delegation.map(|edge| edge.id);
+            context.add_if("delegation_edge_id", edge, Value::from);
+        });
+        if let Some(sid) = sid {
+            document.add_object("session", |session| session.add("id", || sid.into()));
         }
-        principal.push(("registration_method", exchange.registration_method.into()));
-        let mut context = vec![
-            ("actor_claims", actor(exchange.client_id)),
-            ("challenge_resolved", false.into()),
-            ("requested_scopes", texts(exchange.requested_scopes)),
-            ("time", exchange.now.0.into()),
-        ];
-        context.extend(
-            exchange
-                .subject
-                .map(|mandate| ("subject_claims", mandate.document())),
-        );
-        context.extend(exchange.trace_id.map(|id| ("trace_id", id.into())));
-        context.extend(claims.map(|claims| ("session_id", claims.sid.as_str().into())));
-        context.extend(
-            exchange
-                .session
-                .map(|session| ("agent_session_id", session.id.into())),
-        );
-        context.extend(
-            exchange
-                .delegation
-                .map(|edge| ("delegation_edge_id", edge.id.into())),
-        );
-        Self::assemble(
-            principal,
-            exchange.resource,
-            vec![("id", "TokenExchange".into())],
-            claims.map(|claims| claims.sid.as_str()),
-            match exchange.delegation {
-                Some(edge) => Some(passed_on(&edge)),
-                None => claims.and_then(delegation),
-            },
-            context,
-        )
+        match (exchange.delegation, claims) {
+            (Some(edge), _) => document.add("delegation_edge", || passed_on(&edge)),
+            (None, Some(claims)) => tell_delegation(&mut document, claims),
+            (None, None) => {}
+        }
+        Self(document.into())
     }
 
-    /// The document for a call.
+    /// The document for a call, as far as it is read.
     pub fn call(call: &Call<'_>) -> Self {
         let MandateInput {
-            mut document,
-            mut context,
-        } = call.mandate.input(call.seen);
-        let mut action = vec![
-            ("id", "Request".into()),
-            ("method", call.method.into()),
-            ("path", call.path.as_str().into()),
-            ("host", call.host.into()),
-        ];
-        action.extend(call.operation.map(|operation| {
-            let fields = [
-                ("method", &operation.method),
-                ("path", &operation.path),
-                ("scope", &operation.scope),
-            ];
-            (
-                "operation",
-                object(fields.map(|(name, text)| (name, text.as_str().into()))),
-            )
-        }));
-        context.extend(members([("time", call.now.0.into())]));
-        document.extend(members([
-            ("resource", call.resource.document().clone()),
-            ("action", object(action)),
-            ("context", context.into()),
-        ]));
+            document, context, ..
+        } = call.mandate.input(call.reads, call.seen);
+        let mut document = Members {
+            reads: call.reads,
+            held: document,
+        };
+        document.add("resource", || call.resource.document().clone());
+        document.add_object("action", |action| {
+            action.add("id", || "Request".into());
+            action.add("method", || call.method.into());
+            action.add("path", || call.path.as_str().into());
+            action.add("host", || call.host.into());
+            if let Some(operation) = call.operation {
+                action.add_object("operation", |told| {
+                    told.add("method", || operation.method.as_str().into());
+                    told.add("path", || operation.path.as_str().into());
+                    told.add("scope", || operation.scope.as_str().into());
+                });
+            }
+        });
+        document.add_object("context", |told| {
+            told.held = context;
+            told.add("time", || call.now.0.into());
+        });
         Self(document.into())
     }
 
@@ -196,67 +198,96 @@ impl PolicyInput {
     pub(super) fn document(&self) -> &Value {
         &self.0
     }
-
-    fn assemble(
-        principal: Vec<(&str, Value)>,
-        resource: &Resource,
-        action: Vec<(&str, Value)>,
-        sid: Option<&str>,
-        delegation: Option<Value>,
-        context: Vec<(&str, Value)>,
-    ) -> Self {
-        let mut document = vec![
-            ("schema_version", SCHEMA_VERSION.into()),
-            ("principal", object(principal)),
-            ("resource", resource.document().clone()),
-            ("action", object(action)),
-            ("context", object(context)),
-        ];
-        document.extend(sid.map(|sid| ("session", object([("id", sid.into())]))));
-        document.extend(delegation.map(|edge| ("delegation_edge", edge)));
-        Self(object(document))
-    }
 }
 
 /// What a policy is told of a mandate at a gateway, whatever it is used for.
 #[derive(Clone, Debug)]
 pub(crate) struct MandateInput {
-    document: Members,
-    context: Members,
+    reads: Arc<Reads>,
+    document: BTreeMap<Value, Value>,
+    context: BTreeMap<Value, Value>,
 }
 
-type Members = BTreeMap<Value, Value>;
-
 impl MandateInput {
-    /// Of a mandate with these claims, and all of them as a document.
-    pub(crate) fn new(claims: &Claims, all: Value) -> Self {
+    /// Of a mandate, as far as it is read.
+    pub(crate) fn new(mandate: &Mandate, reads: &Arc<Reads>) -> Self {
+        let claims = mandate.claims();
         let sid = claims.sid.as_str();
-        let session = claims.agent_session_id.as_ref();
-        let edge = claims.delegation_edge_id.as_ref();
-        let principal = principal(
-            claims.client_id.as_str(),
-            claims.zone_id.as_str(),
-            Some(claims),
-        );
-        let mut context = vec![
-            ("actor_claims", actor(claims.client_id.as_str())),
-            ("subject_claims", all),
-            ("challenge_resolved", false.into()),
-            ("requested_scopes", Value::new_array()),
-            ("session_id", sid.into()),
-        ];
-        context.extend(session.map(|id| ("agent_session_id", id.as_str().into())));
-        context.extend(edge.map(|id| ("delegation_edge_id", id.as_str().into())));
-        let mut document = vec![
-            ("schema_version", SCHEMA_VERSION.into()),
-            ("principal", object(principal)),
-            ("session", object([("id", sid.into())])),
-        ];
-        document.extend(delegation(claims).map(|edge| ("delegation_edge", edge)));
-        Self {
-            document: members(document).collect(),
-            context: members(context).collect(),
+        let mut document = Members::of(reads);
+        document.add("schema_version", || SCHEMA_VERSION.into());
+        document.add_object("principal", |principal| {
+            let (client_id, zone_id) = (claims.client_id.as_str(), claims.zone_id.as_str());
+            tell_principal(principal, client_id, zone_id, Some(claims));
+        });
+        document.add_object("session", |session| session.add("id", || sid.into()));
+        tell_delegation(&mut document, claims);
+        let mut context = BTreeMap::new();
+        if let Some(reads) = reads.member("context") {
+            let mut told = Members::of(reads);
+            tell_actor(&mut told, claims.client_id.as_str());
+            if let Some(reads) = reads.member("subject_claims") {
+                told.add("subject_claims", || mandate.document(reads));
+            }
+            told.add("challenge_resolved", || false.into());
+            told.add("requested_scopes", Value::new_array);
+            told.add("session_id", || sid.into());
+            let session = claims.agent_session_id.as_ref();
+            told.add_if("agent_session_id", session, |id| id.as_str().into());
+            let edge = claims.delegation_edge_id.as_ref();
+            told.add_if("delegation_edge_id", edge, |id| id.as_str().into());
+            context = told.held;
         }
+        Self {
+            reads: Arc::clone(reads),
+            document: document.held,
+            context,
+        }
+    }
+
+    /// Whether it was made for a policy that reads this.
+    pub(crate) fn is_for(&self, reads: &Arc<Reads>) -> bool {
+        Arc::ptr_eq(&self.reads, reads)
+    }
+}
+
+/// The members of an object, as far as it is read.
+struct Members<'r> {
+    reads: &'r Reads,
+    held: BTreeMap<Value, Value>,
+}
+
+impl<'r> Members<'r> {
+    fn of(reads: &'r Reads) -> Self {
+        Self {
+            reads,
+            held: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, name: &str, make: impl FnOnce() -> Value) {
+        if self.reads.member(name).is_some() {
+            self.held.insert(name.into(), make());
+        }
+    }
+
+    fn add_if<T>(&mut self, name: &str, what: Option<T>, make: impl FnOnce(T) -> Value) {
+        if let Some(what) = what {
+            self.add(name, || make(what));
+        }
+    }
+
+    fn add_object(&mut self, name: &str, tell: impl FnOnce(&mut Members<'r>)) {
+        if let Some(reads) = self.reads.member(name) {
+            let mut members = Members::of(reads);
+            tell(&mut members);
+            self.held.insert(name.into(), members.into());
+        }
+    }
+}
+
+impl From<Members<'_>> for Value {
+    fn from(members: Members<'_>) -> Self {
+        members.held.into()
     }
 }
 
@@ -270,56 +301,52 @@ pub(crate) fn resource_document(spec: &ResourceSpec) -> Value {
     ])
 }
 
-fn principal<'a>(client_id: &str, zone_id: &str, claims: Option<&Claims>) -> Vec<(&'a str, Value)> {
-    let mut principal = vec![
-        ("type", "Application".into()),
-        ("id", client_id.into()),
-        ("zone_id", zone_id.into()),
-    ];
+fn tell_principal(
+    principal: &mut Members<'_>,
+    client_id: &str,
+    zone_id: &str,
+    claims: Option<&Claims>,
+) {
+    principal.add("type", || "Application".into());
+    principal.add("id", || client_id.into());
+    principal.add("zone_id", || zone_id.into());
     if let Some(claims) = claims {
-        principal.extend(
-            claims
-                .agent_session_id
-                .iter()
-                .map(|id| ("agent_session_id", id.as_str().into())),
-        );
+        let session = claims.agent_session_id.as_ref();
+        principal.add_if("agent_session_id", session, |id| id.as_str().into());
         if !claims.labels.is_empty() {
-            principal.push(("labels", texts(&claims.labels)));
+            principal.add("labels", || texts(&claims.labels));
         }
     }
-    principal
 }
 
-fn delegation(claims: &Claims) -> Option<Value> {
-    let mut edge = vec![(
-        "id",
-        Value::from(claims.delegation_edge_id.as_ref()?.as_str()),
-    )];
-    edge.extend(
-        claims
-            .source_session_id
-            .iter()
-            .map(|id| ("source_session_id", id.as_str().into())),
-    );
-    edge.extend(
-        claims
-            .target_session_id
-            .iter()
-            .map(|id| ("target_session_id", id.as_str().into())),
-    );
-    let path: Vec<Value> = claims
-        .delegation_path
-        .iter()
-        .map(|id| id.as_str().into())
-        .collect();
-    edge.push(("path", path.into()));
-    edge.extend(
-        claims
-            .delegation_chain
-            .first()
-            .map(|hop| ("root_application_id", hop.application_id.as_str().into())),
-    );
-    Some(object(edge))
+fn tell_actor(context: &mut Members<'_>, client_id: &str) {
+    context.add("actor_claims", || {
+        object([("caracal_client_id", client_id.into())])
+    });
+}
+
+/// The delegation that a mandate rests on, if it rests on one.
+fn tell_delegation(document: &mut Members<'_>, claims: &Claims) {
+    let Some(id) = &claims.delegation_edge_id else {
+        return;
+    };
+    document.add_object("delegation_edge", |edge| {
+        edge.add("id", || id.as_str().into());
+        let source = claims.source_session_id.as_ref();
+        edge.add_if("source_session_id", source, |id| id.as_str().into());
+        let target = claims.target_session_id.as_ref();
+        edge.add_if("target_session_id", target, |id| id.as_str().into());
+        edge.add("path", || {
+            let path = claims.delegation_path.iter();
+            path.map(|id| Value::from(id.as_str()))
+                .collect::<Vec<_>>()
+                .into()
+        });
+        let root = claims.delegation_chain.first();
+        edge.add_if("root_application_id", root, |hop| {
+            hop.application_id.as_str().into()
+        });
+    });
 }
 
 fn passed_on(edge: &DelegationFacts<'_>) -> Value {
@@ -339,10 +366,6 @@ fn passed_on(edge: &DelegationFacts<'_>) -> Value {
     ])
 }
 
-fn actor(client_id: &str) -> Value {
-    object([("caracal_client_id", client_id.into())])
-}
-
 fn texts(texts: &[String]) -> Value {
     texts
         .iter()
@@ -352,13 +375,9 @@ fn texts(texts: &[String]) -> Value {
 }
 
 fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
-    members(fields).collect::<Members>().into()
-}
-
-fn members<'a>(
-    fields: impl IntoIterator<Item = (&'a str, Value)>,
-) -> impl Iterator<Item = (Value, Value)> {
-    fields
-        .into_iter()
+    let fields = fields.into_iter();
+    let fields: BTreeMap<Value, Value> = fields
         .map(|(name, value)| (Value::from(name), value))
+        .collect();
+    fields.into()
 }

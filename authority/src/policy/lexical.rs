@@ -1,7 +1,7 @@
 //! What can be seen in a policy's text before it is parsed: forbidden builtins, and the mark of a
 //! data document.
 
-use super::PolicyError;
+use super::{PolicyError, reads::Reads};
 
 /// The comment that marks a module as a data document.
 const DATA_DOCUMENT_MARK: &str = "caracal:data-document";
@@ -59,22 +59,17 @@ pub(super) fn input(source: &str) -> Option<usize> {
         .map(|(at, _)| at)
 }
 
-/// Whether `source` may read what differs between two calls that are the same operation with the same
-/// mandate: their paths, their hosts, the time. What is not plain to see counts as read.
-pub(super) fn reads_the_call(source: &str) -> bool {
-    words(source).into_iter().any(|(_, word)| {
+/// What `source` may read of the input document. What is not plain to see counts as read.
+pub(super) fn reads(source: &str, reads: &mut Reads) {
+    for (_, word) in words(source) {
         let mut names = word.split('.');
-        match (names.next(), names.next(), names.next()) {
-            (Some("input"), Some("action"), name) => {
-                !matches!(name, Some("id" | "method" | "operation"))
-            }
-            (Some("input"), Some("context"), name) => matches!(name, None | Some("" | "time")),
-            (Some("input"), Some("") | None, _) => true,
+        match names.next() {
+            Some("input") => reads.add(names),
             // A string with expressions in it, which are not looked at here.
-            (Some("$"), ..) => true,
-            _ => false,
+            Some("$") => reads.add([]),
+            _ => {}
         }
-    })
+    }
 }
 
 /// Where a string with `$` before it begins.

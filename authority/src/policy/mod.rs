@@ -22,6 +22,7 @@ mod lexical;
 mod module;
 mod pattern;
 mod program;
+mod reads;
 mod rewrite;
 mod rules;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use self::{
     imports::written_out,
     lexical::is_data_document,
     module::{MAX_MODULE_BYTES, MAX_MODULES, Module, PolicyKind, check},
+    reads::Reads,
     rules::{RuleText, rules_that_say},
 };
 

@@ -1,16 +1,16 @@
 //! What travels from the compiler to whoever decides: data, and bytecode or text.
 //!
-//! `CPOL`, a version byte, a kind byte (`B` bytecode, `T` text), a byte that says what it reads (`C` what is
-//! the call's own, `M` no more than its mandate and its operation), the length of the data in bytes (u32,
-//! little endian), the data, and the code. Data is JSON with a tag on each collection, for JSON has
-//! neither sets nor keys other than strings: `["a", items...]`, `["s", items...]`, `["o", key, value...]`.
+//! `CPOL`, a version byte, a kind byte (`B` bytecode, `T` text), what it [reads](Reads) of its input as JSON, the
+//! data, and the code; before what it reads and before the data stands the length in bytes (u32, little endian).
+//! Data is JSON with a tag on each collection, for JSON has neither sets nor keys other than strings:
+//! `["a", items...]`, `["s", items...]`, `["o", key, value...]`.
 
 use regorus::Value;
 use serde_json::Value as Json;
 
-use super::{LoadError, Module};
+use super::{LoadError, Module, reads::Reads};
 
-const MAGIC: &[u8; 5] = b"CPOL\x02";
+const MAGIC: &[u8; 5] = b"CPOL\x03";
 
 /// What decides.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub(super) enum Code {
 /// A compiled set in the form that travels.
 #[derive(Debug)]
 pub(super) struct Program {
-    /// Whether it may say different things to two calls that are the same operation with the same mandate.
-    pub(super) reads_the_call: bool,
+    /// What it reads of its input.
+    pub(super) reads: Reads,
     pub(super) data: Value,
     pub(super) code: Code,
 }
@@ -38,19 +38,24 @@ impl Program {
             Code::Bytecode(bytecode) => (b'B', bytecode.clone()),
             Code::Text(modules) => (b'T', serde_json::to_vec(modules).map_err(failed)?),
         };
-        let length = u32::try_from(data.len()).map_err(|error| error.to_string())?;
         let mut bytes = MAGIC.to_vec();
         bytes.push(kind);
-        bytes.push(if self.reads_the_call { b'C' } else { b'M' });
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&data);
+        for part in [serde_json::to_vec(&self.reads).map_err(failed)?, data] {
+            let length = u32::try_from(part.len()).map_err(|error| error.to_string())?;
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(&part);
+        }
         bytes.extend_from_slice(&code);
         Ok(bytes)
     }
 
-    /// What the bytes say of it, without reading all of them; of those that say nothing, the worst.
+    /// Whether it may say different things to two calls that are the same operation with the same mandate. That
+    /// stands at the beginning; of bytes that do not say it, the worst.
     pub(super) fn reads_the_call(bytes: &[u8]) -> bool {
-        bytes.get(MAGIC.len() + 1) != Some(&b'M')
+        let head = bytes.strip_prefix(MAGIC).and_then(<[u8]>::split_first);
+        let reads = head.and_then(|(_, rest)| part(rest));
+        let reads = reads.and_then(|(reads, _)| serde_json::from_slice(reads).ok());
+        reads.is_none_or(|reads: Reads| reads.the_call())
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, LoadError> {
@@ -59,19 +64,9 @@ impl Program {
             .strip_prefix(MAGIC)
             .ok_or_else(|| unusable("not a program of this version"))?;
         let (kind, rest) = rest.split_first().ok_or_else(|| unusable("no kind"))?;
-        let (reads, rest) = rest.split_first().ok_or_else(|| unusable("no reads"))?;
-        let reads_the_call = match reads {
-            b'C' => true,
-            b'M' => false,
-            _ => return Err(unusable("unknown reads")),
-        };
-        let (length, rest) = rest
-            .split_first_chunk::<4>()
-            .ok_or_else(|| unusable("no length"))?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-        let (data, code) = rest
-            .split_at_checked(length)
-            .ok_or_else(|| unusable("the data is cut off"))?;
+        let cut_off = || unusable("it is cut off");
+        let (reads, rest) = part(rest).ok_or_else(cut_off)?;
+        let (data, code) = part(rest).ok_or_else(cut_off)?;
         let damaged = |error: serde_json::Error| LoadError::Unusable(error.to_string());
         let data: Json = serde_json::from_slice(data).map_err(damaged)?;
         let code = match kind {
@@ -80,11 +75,17 @@ impl Program {
             _ => return Err(unusable("an unknown kind of code")),
         };
         Ok(Self {
-            reads_the_call,
+            reads: serde_json::from_slice(reads).map_err(damaged)?,
             data: untagged(data).ok_or_else(|| unusable("the data is damaged"))?,
             code,
         })
     }
+}
+
+/// What follows its length, and the rest.
+fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
 fn tagged(value: &Value) -> Result<Json, String> {

@@ -552,25 +552,82 @@ fn the_contract_runs_as_bytecode() {
 
 #[test]
 fn what_a_policy_may_read_of_a_call_is_seen_in_its_text() {
-    for (rule, reads) in [
-        (r#"p if input.principal.id == "app""#, false),
-        ("p if input.action.method", false),
-        ("p if input.action.operation.path", false),
-        ("p if input.context.subject_claims.scope", false),
-        ("# input.action.path\np := `input.action.path`", false),
-        ("p if input.action.path", true),
-        ("p if input.action.host", true),
-        ("p if input.action", true),
-        (r#"p if input.action["path"]"#, true),
-        (r#"p if input["action"]"#, true),
-        ("p if input.context.time", true),
-        ("p if input.context", true),
-        ("p if f(input)", true),
-        ("p if some x in input", true),
-        (r#"p := $"{input.principal.id}""#, true),
+    let whole = json!(null);
+    for (rule, seen, call) in [
+        (
+            r#"p if input.principal.id == "app""#,
+            json!({"principal": {"id": null}}),
+            false,
+        ),
+        (
+            "p if input.action.operation.path",
+            json!({"action": {"operation": {"path": null}}}),
+            false,
+        ),
+        (
+            "p if input.context.subject_claims.act.sub\nq if input.action.method",
+            json!({"action": {"method": null}, "context": {"subject_claims": {"act": null}}}),
+            false,
+        ),
+        (
+            "p if input.context.subject_claims.scope\nq := input.context.subject_claims",
+            json!({"context": {"subject_claims": null}}),
+            false,
+        ),
+        (
+            "p := input.context.subject_claims[x]\nq if input.context.subject_claims.scope",
+            json!({"context": {"subject_claims": null}}),
+            false,
+        ),
+        (
+            "import input.principal as who\np if who.id",
+            json!({"principal": null}),
+            false,
+        ),
+        (
+            "# input.action.path\np := `input.action.path`",
+            json!({}),
+            false,
+        ),
+        (
+            "p if input.action.path",
+            json!({"action": {"path": null}}),
+            true,
+        ),
+        (
+            "p if input.action.host",
+            json!({"action": {"host": null}}),
+            true,
+        ),
+        ("p if input.action", json!({"action": null}), true),
+        (
+            r#"p if input.action["path"]"#,
+            json!({"action": null}),
+            true,
+        ),
+        (
+            "p if input.context.time",
+            json!({"context": {"time": null}}),
+            true,
+        ),
+        ("p if input.context", json!({"context": null}), true),
+        (
+            r#"p if input.context["time"]"#,
+            json!({"context": null}),
+            true,
+        ),
+        (r#"p if input["action"]"#, whole.clone(), true),
+        ("p if f(input)", whole.clone(), true),
+        ("p if some x in input", whole.clone(), true),
+        ("p if q with input as {}", whole.clone(), true),
+        ("import input as i\np if i.principal", whole.clone(), true),
+        (r#"p := $"{input.principal.id}""#, whole, true),
     ] {
+        let mut reads = Reads::nothing();
         let source = format!("package p\nimport rego.v1\n{rule}\n");
-        assert_eq!(lexical::reads_the_call(&source), reads, "{rule}");
+        lexical::reads(&source, &mut reads);
+        assert_eq!(json!(reads), seen, "{rule}");
+        assert_eq!(reads.the_call(), call, "{rule}");
     }
     let data = "# caracal:data-document\npackage caracal.authz\nimport rego.v1\nrestrict := []\n";
     for (source, reads) in [

@@ -15,7 +15,7 @@ use authority::{
     mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, sign, verify},
     path::NormalPath,
     policy::{
-        Module, Policy, compile,
+        Module, Policy, Reads, compile,
         input::{Call, PolicyInput},
     },
     resource::{Resource, ResourceSpec},
@@ -310,10 +310,12 @@ fn policies() -> Vec<Part> {
         let mandate = verified(&token(), &keys().2);
         let resource = Resource::new(spec()).unwrap();
         let path = NormalPath::parse(TARGET).unwrap();
+        let reads = Reads::all();
         move || {
             PolicyInput::call(black_box(&Call {
                 mandate: &mandate,
                 seen: true,
+                reads: &reads,
                 resource: &resource,
                 method: "GET",
                 path: &path,

@@ -6,7 +6,10 @@ use regorus::Engine;
 use serde_json::{Value, json};
 
 use super::super::{CONTRACT, CONTRACT_ENTRY, refers_to_contract};
-use crate::policy::{ENTRY_POINT, Module, Policy, compile, input::PolicyInput, written_out};
+use crate::{
+    policy::{ENTRY_POINT, Module, Policy, compile, input::PolicyInput, written_out},
+    testing::use_clock,
+};
 
 /// The modules of an example, its tests aside.
 fn modules(example: &str) -> Vec<Module> {
@@ -75,6 +78,7 @@ fn merge(into: &mut Value, changes: &Value) {
 
 #[test]
 fn every_example_decides_as_bytecode_as_on_the_interpreter() {
+    use_clock();
     let (orders, payments, tickets) = (
         "resource://orders",
         "resource://payments",

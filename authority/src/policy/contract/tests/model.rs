@@ -198,7 +198,8 @@ impl Ask {
         }
         if let Some(claims) = &self.claims {
             let scope = claims.scopes.join(" ");
-            input["context"]["subject_claims"] = json!({"scope": scope, "target": claims.target});
+            input["context"]["subject_claims"] =
+                json!({"sub": self.application, "scope": scope, "target": claims.target});
             if claims.edge {
                 input["context"]["subject_claims"]["delegation_edge_id"] = json!("d1");
             }
