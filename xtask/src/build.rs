@@ -14,6 +14,9 @@ use crate::{
     workspace::Workspace,
 };
 
+/// What to do about code that does not build.
+const MEND: &str = "mend the code and run this again";
+
 /// What `build` leaves. The names are an interface.
 pub(crate) struct Artifacts {
     pub(crate) wasm: PathBuf,
@@ -25,19 +28,17 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
         wasm: workspace.dist().join("caracal.wasm"),
         binary: workspace.dist().join("caracal"),
     };
-    let way_out = "mend the code and run this again";
-
-    let target = WasmTarget::get(workspace)?;
-    let mut cargo = target.cargo("build");
-    cargo.args(["--package", "plugin", "--lib", "--profile", "wasm"]);
-    Step::new(workspace, "building the filter for wasm32", "build-wasm")
-        .run(&mut cargo, way_out)?;
-    let linked = target.output("wasm").join("plugin.wasm");
+    let linked = linked(
+        workspace,
+        "plugin",
+        "building the filter for wasm32",
+        "build-wasm",
+    )?;
     let doing = || format!("cannot read {}", linked.display());
     let module = exports::trimmed(&fs::read(&linked).or_fail(doing)?).ok_or_else(|| {
         Failure::new(
             format!("{} is no WebAssembly module", linked.display()),
-            way_out,
+            MEND,
         )
     })?;
     write(&artifacts.wasm, |partial| fs::write(partial, &module))?;
@@ -49,7 +50,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
         "building the STS and command line",
         "build-caracal",
     )
-    .run(&mut cargo, way_out)?;
+    .run(&mut cargo, MEND)?;
     let linked = workspace.target().join("release/caracal");
     write(&artifacts.binary, |partial| {
         fs::copy(&linked, partial).map(drop)
@@ -71,12 +72,26 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
 
 /// The filter of the tests that has the parts of a decision in it.
 pub(crate) fn micro(workspace: &Workspace) -> Result<PathBuf> {
+    linked(
+        workspace,
+        "micro",
+        "building the parts for wasm32",
+        "build-micro",
+    )
+}
+
+/// The module of a package, as it is linked. The packages are libraries for others as well, and what is that is not
+/// optimised as a whole: so it is asked for as the one thing.
+fn linked(workspace: &Workspace, package: &str, doing: &str, log: &str) -> Result<PathBuf> {
     let target = WasmTarget::get(workspace)?;
-    let mut cargo = target.cargo("build");
-    cargo.args(["--package", "micro", "--lib", "--profile", "wasm"]);
-    Step::new(workspace, "building the parts for wasm32", "build-micro")
-        .run(&mut cargo, "mend the code and run this again")?;
-    Ok(target.output("wasm").join("micro.wasm"))
+    let mut cargo = target.cargo("rustc");
+    cargo
+        .args(["--package", package, "--lib", "--profile", "wasm"])
+        .args(["--crate-type", "cdylib", "--", "-C"])
+        // Numbers in as few bytes as they need.
+        .arg("link-arg=--compress-relocations");
+    Step::new(workspace, doing, log).run(&mut cargo, MEND)?;
+    Ok(target.output("wasm").join(format!("{package}.wasm")))
 }
 
 /// Replaces `to` in one step, also while an Envoy or an STS runs from it, by what `fill` writes.
