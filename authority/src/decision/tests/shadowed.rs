@@ -25,6 +25,7 @@ fn shadowed(policy: Option<&str>, shadow: BundlePolicy) -> Snapshot {
     let mut bundle = bundle();
     bundle.policy = policy.map(|source| bundle_policy(source, "enforced"));
     bundle.shadow = Some(shadow);
+    use_clock();
     Snapshot::from_bundle(bundle, Bindings::new(vec![binding]).unwrap(), None).unwrap()
 }
 
