@@ -10,7 +10,7 @@ mod filter;
 mod parts;
 mod signatures;
 
-use std::hint::black_box;
+use std::{collections::BTreeMap, hint::black_box};
 
 pub use self::{
     parts::{HANDWRITTEN, Part, parts, verification_by_host},
@@ -20,8 +20,11 @@ pub use self::{
 /// How long a part runs for one figure, in nanoseconds.
 const SPAN: u64 = 20_000_000;
 const ROUNDS: usize = 7;
-/// Independent lanes of the calibration loop: as many as fill the units of a processor.
-const LANES: usize = 6;
+/// Of the calibration loop: limbs of a number and their bits, products in a row, and members of an object.
+const LIMBS: usize = 9;
+const LIMB_MASK: u64 = (1 << 29) - 1;
+const PRODUCTS: usize = 28;
+const MEMBERS: usize = 16;
 
 /// What a part took.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,17 +73,40 @@ fn timed(run: &mut dyn FnMut(), runs: &mut u64, clock: fn() -> u64) -> f64 {
     clock().saturating_sub(started) as f64 / *runs as f64
 }
 
-/// Work that nobody's change makes faster or slower: a thousand steps of xorshift64 (Marsaglia 2003) in each of some
-/// lanes. One lane alone waits for itself, and feels nothing of who shares the processor with it, as the parts do.
+/// Work that nobody's change makes faster or slower, of the two kinds that the parts are made of, about half of each:
+/// products of numbers, as in a signature, and texts in a tree, as in a policy's input. What else the machine does
+/// slows each kind by so much; a loop of one kind alone follows neither the other nor their mixture.
 fn calibrate() {
-    let mut lanes: [u64; LANES] =
-        black_box(std::array::from_fn(|lane| 0x2545_f491_4f6c_dd1d << lane));
-    for _ in 0..1_000 {
-        for state in &mut lanes {
-            *state ^= *state << 13;
-            *state ^= *state >> 7;
-            *state ^= *state << 17;
+    products();
+    texts();
+}
+
+/// Squares of a number of some limbs, as long products and carries.
+fn products() {
+    let mut limbs: [u64; LIMBS] =
+        black_box(std::array::from_fn(|place| 0x0765_4321 + place as u64));
+    for _ in 0..PRODUCTS {
+        let mut product = [0_u64; 2 * LIMBS];
+        for (place, limb) in limbs.iter().enumerate() {
+            for (sum, other) in product[place..].iter_mut().zip(&limbs) {
+                *sum = sum.wrapping_add(limb.wrapping_mul(*other));
+            }
+        }
+        let (low, high) = product.split_at(LIMBS);
+        for (limb, (low, high)) in limbs.iter_mut().zip(low.iter().zip(high)) {
+            *limb = (low ^ (high >> 3)) & LIMB_MASK;
         }
     }
-    black_box(lanes);
+    black_box(limbs);
+}
+
+/// Members of an object, made, found and dropped.
+fn texts() {
+    let text = black_box("a member of a document");
+    let mut members = BTreeMap::new();
+    for number in 0..MEMBERS {
+        members.insert(format!("{number} {text}"), text.to_owned());
+    }
+    let found = members.values().map(String::len).sum::<usize>();
+    black_box((found, members.get(text)));
 }
