@@ -80,8 +80,8 @@ pub(crate) fn micro(workspace: &Workspace) -> Result<PathBuf> {
     )
 }
 
-/// The module of a package, as it is linked. The packages are libraries for others as well, and what is that is not
-/// optimised as a whole: so it is asked for as the one thing.
+/// The module of a package, as it is linked: as a module alone, since cargo does not have the whole optimised where a
+/// package is a library for others at the same time.
 fn linked(workspace: &Workspace, package: &str, doing: &str, log: &str) -> Result<PathBuf> {
     let target = WasmTarget::get(workspace)?;
     let mut cargo = target.cargo("rustc");

@@ -65,3 +65,82 @@ impl Reads {
         action || context.is_some_and(|context| context.member("time").is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+    use crate::policy::lexical;
+
+    #[test]
+    fn what_is_read_of_a_call_is_seen_in_the_text() {
+        let claims = r#"{"context":{"subject_claims":null}}"#;
+        let named = r#"{"action":{"method":null},"context":{"subject_claims":{"act":null}}}"#;
+        for (rule, read, the_call) in [
+            (
+                "p if input.principal.id",
+                r#"{"principal":{"id":null}}"#,
+                false,
+            ),
+            (
+                "p if input.action.operation.path",
+                r#"{"action":{"operation":{"path":null}}}"#,
+                false,
+            ),
+            (
+                "p if input.context.subject_claims.act.sub\nq if input.action.method",
+                named,
+                false,
+            ),
+            (
+                "p if input.context.subject_claims.sub\nq := input.context.subject_claims",
+                claims,
+                false,
+            ),
+            (
+                "p := input.context.subject_claims[x]\nq if input.context.subject_claims.sub",
+                claims,
+                false,
+            ),
+            (
+                "import input.principal as who\np if who.id",
+                r#"{"principal":null}"#,
+                false,
+            ),
+            ("# input.action.path\np := `input.action.path`", "{}", false),
+            (
+                "p if input.action.path",
+                r#"{"action":{"path":null}}"#,
+                true,
+            ),
+            (
+                "p if input.action.host",
+                r#"{"action":{"host":null}}"#,
+                true,
+            ),
+            ("p if input.action", r#"{"action":null}"#, true),
+            (r#"p if input.action["path"]"#, r#"{"action":null}"#, true),
+            (
+                "p if input.context.time",
+                r#"{"context":{"time":null}}"#,
+                true,
+            ),
+            ("p if input.context", r#"{"context":null}"#, true),
+            (r#"p if input.context["time"]"#, r#"{"context":null}"#, true),
+            (r#"p if input["action"]"#, "null", true),
+            ("p if f(input)", "null", true),
+            ("p if some x in input", "null", true),
+            ("p if q with input as {}", "null", true),
+            ("import input as i\np if i.principal", "null", true),
+            (r#"p := $"{input.principal.id}""#, "null", true),
+        ] {
+            let mut reads = Reads::nothing();
+            lexical::reads(&format!("package p\nimport rego.v1\n{rule}\n"), &mut reads);
+            assert_eq!(json!(reads).to_string(), read, "{rule}");
+            assert_eq!(reads.the_call(), the_call, "{rule}");
+        }
+    }
+}

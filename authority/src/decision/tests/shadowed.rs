@@ -50,9 +50,12 @@ fn a_shadow_changes_no_decision_and_says_where_it_differs() {
     );
     let undefined = authored("result := 1 if input.never");
     let (yes, no) = (result("allow", "fine"), result("deny", "closed"));
+    // What the policy does not ask for.
+    let reads = format!("{} if input.context.subject_claims.scope", yes.trim_end());
     for (policy, shadow, expected) in [
         (&yes, &result("allow", "otherwise"), None),
         (&no, &result("deny", "closed"), None),
+        (&yes, &reads, None),
         (&yes, &no, Some((Verdict::Allow, Verdict::deny("closed")))),
         (&no, &yes, Some((Verdict::deny("closed"), Verdict::Allow))),
         (
