@@ -19,7 +19,7 @@ use self::{
 
 use crate::{
     audit::Event,
-    mandate::{Expected, Mandate, MandateUse, verify},
+    mandate::{Expected, MAX_TOKEN_BYTES, Mandate, MandateUse, Presented, Tagged, verify},
     path::NormalPath,
     policy::{
         EvalError, Evaluator, PolicyResult, Reads,
@@ -118,18 +118,18 @@ impl Permit {
 
 /// A call whose caller is known: the mandate is verified and is for the resource.
 #[derive(Debug)]
-pub struct IdentifiedCall {
-    mandate: Arc<Mandate>,
+pub struct IdentifiedCall<'r> {
+    mandate: Presented<'r>,
     identifier: String,
     path: NormalPath,
     cached: bool,
     now: Timestamp,
 }
 
-impl IdentifiedCall {
+impl IdentifiedCall<'_> {
     /// The mandate.
     pub fn mandate(&self) -> &Arc<Mandate> {
-        &self.mandate
+        self.mandate.mandate()
     }
 
     /// Whether the mandate had been verified before.
@@ -156,9 +156,9 @@ impl Suspect {
 
 /// How far a request is known.
 #[derive(Debug)]
-pub enum Identified {
+pub enum Identified<'r> {
     /// The caller is known, and not revoked.
-    Call(IdentifiedCall),
+    Call(IdentifiedCall<'r>),
     /// The caller is known, and may be revoked.
     Suspect(Suspect),
 }
@@ -190,26 +190,29 @@ pub fn decide(
 ///
 /// # Errors
 /// The first check that fails, as a [`Refusal`].
-pub fn identify(
+pub fn identify<'r>(
     snapshot: &mut Snapshot,
     filter: Option<&Filter>,
-    request: &Request<'_>,
+    request: &Request<'r>,
     now: Timestamp,
     account: &mut Account,
-) -> Result<Identified, Refusal> {
+) -> Result<Identified<'r>, Refusal> {
     let path = NormalPath::parse(request.target)
         .map_err(|error| Refusal::with_detail(Reason::PathAmbiguous, error.to_string()))?;
     account.path = Some(Event::text(path.as_str()));
     let identifier = called_resource(snapshot, request, &path)?.to_owned();
     account.resource = Some(Event::text(&identifier));
     let (mandate, cached) = mandate(snapshot, sent_once(request.authorization)?, now)?;
-    account.mandate = Some(Arc::clone(&mandate));
+    account.mandate = Some(Arc::clone(mandate.mandate()));
     let claims = mandate.claims();
     let findings = filter.map_or(Finding::Clear, |filter| filter.find(&mandate));
     match findings {
         Finding::Clear => {}
         Finding::Revoked => return Err(Reason::TokenRevoked.into()),
-        Finding::Suspect(places) => return Ok(Identified::Suspect(Suspect { mandate, places })),
+        Finding::Suspect(places) => {
+            let mandate = mandate.into_mandate();
+            return Ok(Identified::Suspect(Suspect { mandate, places }));
+        }
     }
     // Only those who may call something learn which resources there are.
     let resource = snapshot
@@ -244,7 +247,7 @@ pub fn identify(
 pub fn authorise(
     snapshot: &mut Snapshot,
     request: &Request<'_>,
-    call: IdentifiedCall,
+    call: IdentifiedCall<'_>,
     account: &mut Account,
 ) -> (Result<Permit, Refusal>, Option<ShadowVerdict>) {
     let number = snapshot.number();
@@ -272,9 +275,9 @@ pub fn authorise(
     });
     let question = Question {
         snapshot: number,
-        resource: &call.identifier,
+        resource: resource.number(),
         method: request.method,
-        operation,
+        operation: operation.and_then(|operation| resource.place(operation)),
     };
     // A shadow is there to be asked as well.
     let repeats = shadow.is_none() && asked.as_ref().is_some_and(|asked| !asked.reads_the_call());
@@ -317,7 +320,7 @@ pub fn authorise(
         match said.refusal {
             Some(reason) => Err(reason.into()),
             None => Ok(Permit {
-                mandate: call.mandate,
+                mandate: call.mandate.into_mandate(),
                 identifier: call.identifier,
                 forward,
                 ends_with_mandate,
@@ -356,7 +359,7 @@ fn compare(
     input: &PolicyInput,
     enforced: Option<&Result<PolicyResult, EvalError>>,
     request: &Request<'_>,
-    call: &IdentifiedCall,
+    call: &IdentifiedCall<'_>,
 ) -> ShadowVerdict {
     let enforced = enforced.map_or_else(
         || Verdict::deny(Reason::NoActivePolicySet.code()),
@@ -425,23 +428,40 @@ fn plain_bearer(authorization: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(BEARER).then_some(token)
 }
 
-fn mandate(
+/// The mandate that was sent, and whether it was known.
+fn mandate<'r>(
     snapshot: &mut Snapshot,
-    authorization: &[u8],
+    authorization: &'r [u8],
     now: Timestamp,
-) -> Result<(Arc<Mandate>, bool), Refusal> {
-    let mut known = |token: &[u8]| {
-        let mandate = snapshot.cache.get(token)?;
-        Some(mandate.check_time(now).map(|()| (mandate, true)))
-    };
-    if let Some(Ok(known)) = plain_bearer(authorization).and_then(&mut known) {
-        return Ok(known);
+) -> Result<(Presented<'r>, bool), Refusal> {
+    let cache = &mut snapshot.cache;
+    let plain: Option<Tagged<'_>> = plain_bearer(authorization)
+        .filter(|token| token.len() <= MAX_TOKEN_BYTES)
+        .map(|token| cache.tagged(token));
+    if let Some(known) = plain.and_then(|token| cache.get(&token))
+        && known.check_time(now).is_ok()
+    {
+        return Ok((known, true));
     }
     let token = bearer_token(authorization)?;
-    if let Some(known) = known(token.as_bytes()) {
-        return known.inspect_err(|_| snapshot.cache.remove(token.as_bytes()));
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(Reason::TokenTooLarge.into());
     }
-    if snapshot.cache.is_refused(token) {
+    let tagged = match plain {
+        Some(plain) if plain.is_of(token) => plain,
+        _ => cache.tagged(token.as_bytes()),
+    };
+    if let Some(known) = cache.get(&tagged) {
+        let in_time = known.check_time(now);
+        return match in_time {
+            Ok(()) => Ok((known, true)),
+            Err(refusal) => {
+                cache.remove(&tagged);
+                Err(refusal)
+            }
+        };
+    }
+    if cache.is_refused(&tagged) {
         return Err(Reason::SignatureInvalid.into());
     }
     let expected = Expected {
@@ -452,20 +472,17 @@ fn mandate(
     let verified = verify(token, &snapshot.keys, &expected, now).inspect_err(|refusal| {
         // What else is wrong costs little to find again, or may be right tomorrow.
         if *refusal.reason() == Reason::SignatureInvalid {
-            snapshot.cache.refuse(token);
+            cache.refuse(&tagged);
         }
-    });
-    let mandate = Arc::new(verified?);
-    snapshot
-        .cache
-        .insert(mandate.token().clone(), Arc::clone(&mandate));
-    Ok((mandate, false))
+    })?;
+    cache.insert(&tagged, Arc::clone(verified.mandate()));
+    Ok((verified, false))
 }
 
 fn permitted_operation<'a>(
     resource: &'a Resource,
     method: &str,
-    call: &IdentifiedCall,
+    call: &IdentifiedCall<'_>,
 ) -> Result<Option<&'a Operation>, Refusal> {
     let claims = call.mandate.claims();
     match resource.operation(method, &call.path) {

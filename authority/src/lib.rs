@@ -16,6 +16,7 @@ mod interop;
 pub mod jwks;
 pub mod key;
 pub mod mandate;
+mod number;
 pub mod path;
 pub mod policy;
 pub mod refusal;

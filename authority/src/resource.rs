@@ -220,6 +220,7 @@ impl Pattern {
 /// A resource that can be decided on: everything in its specification holds together.
 #[derive(Clone, Debug)]
 pub struct Resource {
+    number: u64,
     spec: ResourceSpec,
     patterns: Vec<Pattern>,
     document: regorus::Value,
@@ -238,7 +239,7 @@ impl Resource {
         }
         check_chain(&spec.require_chain_contains)?;
         let mut shapes = HashSet::new();
-        let mut patterns = Vec::with_capacity(spec.operations.len());
+        let mut patterns: Vec<Pattern> = Vec::with_capacity(spec.operations.len());
         for operation in &spec.operations {
             let bad = |problem: String| ResourceError::Operation {
                 method: operation.method.clone(),
@@ -257,11 +258,12 @@ impl Resource {
                     "another operation has the same method and pattern".to_owned()
                 ));
             }
-            patterns.push(pattern);
+            let place = patterns.partition_point(|one| one.precedence() <= pattern.precedence());
+            patterns.insert(place, pattern);
         }
-        patterns.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
         let document = crate::policy::input::resource_document(&spec);
         Ok(Self {
+            number: crate::number::next(),
             spec,
             patterns,
             document,
@@ -289,6 +291,18 @@ impl Resource {
             .iter()
             .find(|pattern| pattern.matches(method, path))
             .map(|pattern| &pattern.operation)
+    }
+
+    /// No resource of this process that was made of something else has it.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The place of one of its operations.
+    pub(crate) fn place(&self, operation: &Operation) -> Option<usize> {
+        self.patterns
+            .iter()
+            .position(|pattern| std::ptr::eq(&raw const pattern.operation, operation))
     }
 
     /// The resource as the policy sees it.

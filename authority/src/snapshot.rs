@@ -2,13 +2,7 @@
 //! belongs to them. Everything in it has been checked; a bundle that does not hold together never
 //! becomes a snapshot.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     binding::Bindings,
@@ -16,7 +10,8 @@ use crate::{
     decision::Evaluated,
     ids::ZoneId,
     jwks::{JwksError, KeySet},
-    mandate::MandateCache,
+    mandate::{CacheKey, MandateCache},
+    number,
     policy::{COMPILER, Compiled, Evaluator, LoadError, Policy},
     resource::{Resource, ResourceError, ResourceSpec},
 };
@@ -123,7 +118,7 @@ impl Snapshot {
             }
         }
         Ok(Self {
-            number: next_number(),
+            number: number::next(),
             zone,
             issuer,
             keys,
@@ -133,7 +128,7 @@ impl Snapshot {
             shadow: None,
             shadow_error: None,
             last_said: Arc::default(),
-            cache: MandateCache::new(0),
+            cache: MandateCache::none(),
             cache_capacity: 0,
         })
     }
@@ -182,13 +177,13 @@ impl Snapshot {
             Arc::new(origin),
             Policy::load(&compiled.program)?.evaluator(),
         ));
-        self.number = next_number();
+        self.number = number::next();
         Ok(())
     }
 
-    /// Makes the keys ready for many mandates and keeps up to `mandates` that were verified; what `previous`
-    /// had of both is taken over where it would come out the same.
-    pub fn keep_mandates(&mut self, mandates: usize, previous: Option<Snapshot>) {
+    /// Makes the keys ready for many mandates and keeps up to `mandates` that were verified, by this key; what
+    /// `previous` had of both is taken over where it would come out the same.
+    pub fn keep_mandates(&mut self, mandates: usize, key: CacheKey, previous: Option<Snapshot>) {
         self.cache_capacity = mandates;
         let nothing = KeySet::default();
         let known = previous
@@ -204,7 +199,7 @@ impl Snapshot {
             {
                 previous.cache
             }
-            _ => MandateCache::new(mandates),
+            _ => MandateCache::new(mandates, key),
         };
     }
 
@@ -248,11 +243,6 @@ impl Snapshot {
     pub fn cached_mandates(&self) -> usize {
         self.cache.len()
     }
-}
-
-fn next_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn load(policy: &BundlePolicy) -> Result<(Arc<PolicyOrigin>, Evaluator), SnapshotError> {

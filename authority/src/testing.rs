@@ -10,7 +10,7 @@ use crate::{
     ids::KeyId,
     jwks::{Jwk, JwkSet, KeySet},
     key::SigningKey,
-    mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, verify},
+    mandate::{CacheKey, Claims, Expected, MandateUse, Presented, SubjectType, verify},
     refusal::{Reason, Refusal},
     resource::{Operation, OperationEnforcement, ResourceSpec},
     revocation::{
@@ -181,7 +181,7 @@ pub(crate) fn verify_as(
     token: &str,
     uses: &[MandateUse],
     now: Timestamp,
-) -> Result<Mandate, Refusal> {
+) -> Result<Presented<'static>, Refusal> {
     let zone = ZONE.into();
     let expected = Expected {
         issuer: ISSUER,
@@ -191,8 +191,11 @@ pub(crate) fn verify_as(
     verify(token, &keys(), &expected, now)
 }
 
+/// By which tests keep mandates.
+pub(crate) const CACHE_KEY: CacheKey = CacheKey::new([7; CacheKey::BYTES]);
+
 /// Verifies as a gateway of the zone does.
-pub(crate) fn verified(token: &str) -> Result<Mandate, Refusal> {
+pub(crate) fn verified(token: &str) -> Result<Presented<'static>, Refusal> {
     verify_as(token, &GATEWAY, NOW)
 }
 

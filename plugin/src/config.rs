@@ -232,7 +232,6 @@ impl Raw {
                     policy,
                     self.resources,
                     bindings.clone(),
-                    mandate_cache,
                 )?;
                 Source::Inline(Some(Box::new(snapshot)))
             }
@@ -387,7 +386,6 @@ fn inline(
     policy: String,
     resources: Vec<RawResource>,
     bindings: Bindings,
-    mandate_cache: usize,
 ) -> Result<Snapshot, ConfigError> {
     let jwks = jwks
         .as_str()
@@ -447,7 +445,6 @@ fn inline(
     snapshot
         .set_policy(origin, &compiled)
         .map_err(|error| wrong("policy", error))?;
-    snapshot.keep_mandates(mandate_cache, None);
     Ok(snapshot)
 }
 

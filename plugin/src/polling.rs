@@ -424,7 +424,11 @@ impl Polling {
                     self.refuse(worker, "shadow", error);
                 }
                 self.keys = snapshot.keys().clone();
-                snapshot.keep_mandates(worker.config.mandate_cache, worker.snapshot.take());
+                snapshot.keep_mandates(
+                    worker.config.mandate_cache,
+                    worker.cache_key,
+                    worker.snapshot.take(),
+                );
                 worker.snapshot = Some(snapshot);
                 self.sequence = sequence;
                 worker.metrics.set("caracal_bundle_sequence", sequence);

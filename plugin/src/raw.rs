@@ -1,14 +1,26 @@
-//! A map of headers in the bytes in which the host writes it.
-//!
-//! The SDK makes two allocations of each field and ends the VM on a status that it does not expect, so this asks the
-//! host itself.
-#![allow(unsafe_code)] // a foreign function; the call says why it is sound
+//! What is asked of the host itself: a map of headers in the bytes in which the host writes it, of which the SDK makes
+//! two allocations a field, and ends the VM on a status that it does not expect; and randomness, for which it has nothing.
+#![allow(unsafe_code)] // foreign functions; each call says why it is sound
 
 use proxy_wasm::types::MapType;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn random_get(to: *mut u8, size: usize) -> u32;
+}
+
+/// Random bytes that nobody can foresee; `None` if the host has none to give.
+pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: the host writes `N` bytes to a live, writable place of that length.
+    let status = unsafe { random_get(bytes.as_mut_ptr(), N) };
+    // A host that only claims to have written any has written none.
+    (status == 0 && bytes != [0; N]).then_some(bytes)
 }
 
 /// The fields of `map`, for [`Head`](crate::head::Head) to read; `None` if there is none.

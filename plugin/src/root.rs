@@ -3,7 +3,10 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use authority::decision::shadow::{MAX_REPORT_ROWS, Tally};
+use authority::{
+    decision::shadow::{MAX_REPORT_ROWS, Tally},
+    mandate::CacheKey,
+};
 use proxy_wasm::{
     hostcalls,
     traits::{Context, HttpContext, RootContext},
@@ -22,6 +25,7 @@ use crate::{
     host::{self, SharedCell},
     metrics::Metrics,
     polling::{Answer, Polling},
+    raw,
     replay::SHARDS,
     report::Reporting,
     streams::Streams,
@@ -59,8 +63,18 @@ impl RootContext for Root {
                 return false;
             }
         };
+        let cache_key = CacheKey::new(raw::random().unwrap_or_else(|| {
+            log::error!(
+                "caracal: the host gives no random bytes (random_get), so each mandate is verified with every request"
+            );
+            config.mandate_cache = 0;
+            Default::default()
+        }));
         let snapshot = match &mut config.source {
-            Source::Inline(snapshot) => snapshot.take().map(|snapshot| *snapshot),
+            Source::Inline(snapshot) => snapshot.take().map(|mut snapshot| {
+                snapshot.keep_mandates(config.mandate_cache, cache_key, None);
+                *snapshot
+            }),
             Source::Sts(_) => None,
         };
         let cell = |name: &str| SharedCell::new(&config.zone, name);
@@ -85,6 +99,7 @@ impl RootContext for Root {
         self.worker = Some(Rc::new(RefCell::new(Worker {
             config,
             metrics: Metrics::default(),
+            cache_key,
             snapshot,
             revoked: None,
             shadow: Tally::listing(MAX_REPORT_ROWS),

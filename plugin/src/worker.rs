@@ -6,7 +6,7 @@ use authority::{
     audit::{Event, OccurredAt},
     decision::{Account, Decided, Suspect, shadow::Tally},
     ids::ZoneId,
-    mandate::{Claims, Mandate},
+    mandate::{CacheKey, Claims, Mandate},
     refusal::Reason,
     revocation::{Anchor, AnchorKind, Filter, Finding},
     snapshot::Snapshot,
@@ -33,6 +33,8 @@ const MAX_TRIES: usize = 32;
 pub(crate) struct Worker {
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
+    /// By which mandates are kept.
+    pub(crate) cache_key: CacheKey,
     pub(crate) snapshot: Option<Snapshot>,
     /// What is revoked.
     pub(crate) revoked: Option<Filter>,

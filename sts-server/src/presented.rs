@@ -1,10 +1,8 @@
 //! Mandates of this STS that come back to it, and who it is that calls with one.
 
-use std::sync::Arc;
-
 use authority::{
     audit::Actor,
-    mandate::{Claims, Expected, LIFECYCLE_SCOPE, Mandate, MandateUse},
+    mandate::{Claims, Expected, LIFECYCLE_SCOPE, MandateUse, Presented},
     refusal::Reason,
 };
 
@@ -36,7 +34,7 @@ pub(crate) enum Caller {
 /// An application that calls.
 pub(crate) struct CallingApplication {
     pub(crate) application: Application,
-    pub(crate) mandate: Arc<Mandate>,
+    pub(crate) mandate: Presented<'static>,
 }
 
 impl CallingApplication {
@@ -84,7 +82,7 @@ impl Sts {
         zone: &Zone,
         token: &Secret,
         uses: &[MandateUse],
-    ) -> Result<Result<Arc<Mandate>, Rejected>> {
+    ) -> Result<Result<Presented<'static>, Rejected>> {
         let now = Moment::now();
         let keys = keys::jwks(&self.store.keys(&zone.id).await?, now);
         let keys = self

@@ -15,6 +15,7 @@ use crate::{
     clock::bound_policies,
     credentials::{CredentialError, Credentials},
     data_dir::{DataDir, DataDirError},
+    entropy::EntropyError,
     error::Error,
     http,
     keys::Keyring,
@@ -104,6 +105,9 @@ pub enum ServeError {
     /// The hashing of secrets.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// The system's randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
     /// The address.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -236,7 +240,7 @@ async fn start(
         issuer,
         admin_token,
         keyring,
-        verifier: Verifier::default(),
+        verifier: Verifier::new()?,
         key_publish_lead: config.key_publish_lead,
         credentials: Credentials::new()?,
         auth_failures: Limit::per_minute(config.auth_failures_per_minute),

@@ -8,10 +8,12 @@ use std::{
 use authority::{
     ids::ZoneId,
     jwks::{JwkSet, JwksError, KeySet},
-    mandate::{Expected, Mandate, MandateCache, verify_once},
+    mandate::{CacheKey, Expected, MandateCache, Presented, verify_once},
     refusal::Refusal,
     time::Timestamp,
 };
+
+use crate::entropy::{self, EntropyError};
 
 /// Most zones whose public keys are kept ready, at a tenth of a megabyte a key.
 const MAX_PREPARED: usize = 32;
@@ -24,16 +26,19 @@ pub(crate) struct Verifier {
     known: Mutex<MandateCache>,
 }
 
-impl Default for Verifier {
-    fn default() -> Self {
-        Self {
-            prepared: Mutex::default(),
-            known: Mutex::new(MandateCache::new(MAX_KNOWN)),
-        }
-    }
-}
-
 impl Verifier {
+    /// One that knows nothing yet.
+    ///
+    /// # Errors
+    /// [`EntropyError`].
+    pub(crate) fn new() -> Result<Self, EntropyError> {
+        let key = CacheKey::new(*entropy::bytes()?);
+        Ok(Self {
+            prepared: Mutex::default(),
+            known: Mutex::new(MandateCache::new(MAX_KNOWN, key)),
+        })
+    }
+
     /// The keys of a zone as they are `published`, ready to verify many mandates.
     ///
     /// # Errors
@@ -66,7 +71,7 @@ impl Verifier {
         keys: &KeySet,
         expected: &Expected<'_>,
         now: Timestamp,
-    ) -> Result<Arc<Mandate>, Refusal> {
+    ) -> Result<Presented<'static>, Refusal> {
         verify_once(&self.known, token, keys, expected, now)
     }
 }
@@ -89,7 +94,7 @@ mod tests {
                 .collect(),
         };
         let (zone, other) = (ZoneId::from("zone"), ZoneId::from("other"));
-        let verifier = Verifier::default();
+        let verifier = Verifier::new().unwrap();
         let of = |zone, kids: &[(&str, u8)]| verifier.keys(zone, published(kids)).unwrap();
         let both = of(&zone, &[("one", 1), ("two", 2)]);
         assert!(Arc::ptr_eq(&both, &of(&zone, &[("one", 1), ("two", 2)])));

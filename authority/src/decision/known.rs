@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::account::Evaluated;
-use crate::{refusal::Reason, resource::Operation};
+use crate::refusal::Reason;
 
 /// Most answers that are kept of one mandate: the operations that an agent calls in turn.
 const MOST: usize = 8;
@@ -28,9 +28,11 @@ pub(crate) struct Known(Mutex<Vec<Answer>>);
 pub(super) struct Question<'a> {
     /// The [number](crate::snapshot::Snapshot::number) of the snapshot that decides.
     pub(super) snapshot: u64,
-    pub(super) resource: &'a str,
+    /// The [number](crate::resource::Resource::number) of the resource.
+    pub(super) resource: u64,
     pub(super) method: &'a str,
-    pub(super) operation: Option<&'a Operation>,
+    /// Its place among the operations of the resource.
+    pub(super) operation: Option<usize>,
 }
 
 /// What it said.
@@ -44,18 +46,18 @@ pub(super) struct Said {
 #[derive(Debug)]
 struct Answer {
     snapshot: u64,
-    resource: String,
-    method: String,
-    operation: Option<Operation>,
+    resource: u64,
+    operation: Option<usize>,
+    method: Box<str>,
     said: Said,
 }
 
 impl Answer {
     fn is_to(&self, question: &Question<'_>) -> bool {
         self.snapshot == question.snapshot
-            && self.method == question.method
-            && self.operation.as_ref() == question.operation
             && self.resource == question.resource
+            && self.operation == question.operation
+            && *self.method == *question.method
     }
 }
 
@@ -78,11 +80,13 @@ impl Known {
         if answers.len() >= MOST {
             answers.remove(0);
         }
+        // Most mandates are good for one operation, or are used for one.
+        answers.reserve_exact(1);
         answers.push(Answer {
             snapshot: question.snapshot,
-            resource: question.resource.to_owned(),
-            method: question.method.to_owned(),
-            operation: question.operation.cloned(),
+            resource: question.resource,
+            operation: question.operation,
+            method: question.method.into(),
             said,
         });
     }

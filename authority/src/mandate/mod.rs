@@ -4,12 +4,12 @@
 mod cache;
 mod claims;
 mod document;
+mod presented;
 #[cfg(test)]
 mod tests;
 
 use std::{
     borrow::Cow,
-    fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -19,15 +19,16 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use self::claims::RawClaims;
 pub use self::{
-    cache::MandateCache,
+    cache::{CacheKey, MandateCache, Tagged},
     claims::{Actor, Claims, DelegationHop, MandateUse, SubjectType},
+    presented::Presented,
 };
 use crate::{
     decision::Known,
     ids::{KeyId, ZoneId},
     jwks::KeySet,
     key::{Es256, Es256Signature, SigningKey, VerifyingKey},
-    policy::{Reads, input::MandateInput},
+    policy::input::MandateInput,
     refusal::{Reason, Refusal},
     revocation::{self, Anchor, Digest, HashKey},
     time::Timestamp,
@@ -62,35 +63,16 @@ pub struct Expected<'a> {
     pub uses: &'a [MandateUse],
 }
 
-/// The text of a token, which nobody is shown.
-#[derive(Clone)]
-pub struct Token(Arc<str>);
-
-impl From<&str> for Token {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
 /// A verified mandate. Only [`verify`] makes one.
 #[derive(Debug)]
 pub struct Mandate {
     claims: Claims,
     key_id: KeyId,
-    token: Token,
-    /// What was signed, from verification to when a policy is first told of it.
-    payload: Mutex<Option<Vec<u8>>>,
     /// Of the anchors, by the zone's one key.
     digests: OnceLock<(HashKey, Box<[Digest]>)>,
     known: Known,
     /// Made when it is seen again, if a policy is asked about it then.
-    input: Mutex<Option<MandateInput>>,
+    input: Mutex<Option<Box<MandateInput>>>,
 }
 
 impl Mandate {
@@ -129,37 +111,6 @@ impl Mandate {
     /// What the policy said of it.
     pub(crate) fn known(&self) -> &Known {
         &self.known
-    }
-
-    /// The text that was verified.
-    pub(crate) fn token(&self) -> &Token {
-        &self.token
-    }
-
-    /// The claims as a policy sees them, unknown ones included, as far as they are read.
-    pub(crate) fn document(&self, reads: &Reads) -> regorus::Value {
-        let fresh = locked(&self.payload).take();
-        // What was read once can be read again.
-        let again = || {
-            let payload = self.token.0.split('.').nth(1)?;
-            BASE64URL_NOPAD.decode(payload.as_bytes()).ok()
-        };
-        let payload = fresh.or_else(again);
-        let read = payload.and_then(|payload| document::read(&payload, reads).ok());
-        read.unwrap_or(regorus::Value::Undefined)
-    }
-
-    /// What a policy that reads so much is told of it; `keep` makes the same for all who ask from then on.
-    pub(crate) fn input(&self, reads: &Arc<Reads>, keep: bool) -> MandateInput {
-        let mut kept = locked(&self.input);
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_for(reads)) {
-            return kept.clone();
-        }
-        let made = MandateInput::new(self, reads);
-        if keep {
-            *kept = Some(made.clone());
-        }
-        made
     }
 
     /// Whether [`verify`] would have it again: all that it looks at beside the token. The id of a key must never have
@@ -234,7 +185,7 @@ pub fn verify(
     keys: &KeySet,
     expected: &Expected<'_>,
     now: Timestamp,
-) -> Result<Mandate, Refusal> {
+) -> Result<Presented<'static>, Refusal> {
     let (payload, key_id) = authenticate(token, keys)?;
     let raw: RawClaims =
         serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
@@ -248,15 +199,14 @@ pub fn verify(
         return Err(Reason::AudienceMismatch.into());
     }
     document::check(&payload).map_err(|error| malformed_claims(&error))?;
-    Ok(Mandate {
+    let mandate = Mandate {
         claims,
         key_id,
-        token: token.into(),
-        payload: Mutex::new(Some(payload)),
         digests: OnceLock::new(),
         known: Known::default(),
         input: Mutex::default(),
-    })
+    };
+    Ok(Presented::first(mandate, payload))
 }
 
 /// The same for threads that share what is `known`: a token is verified once, for as long as what it was verified
@@ -270,16 +220,20 @@ pub fn verify_once(
     keys: &KeySet,
     expected: &Expected<'_>,
     now: Timestamp,
-) -> Result<Arc<Mandate>, Refusal> {
-    let found = locked(known).get(token.as_bytes());
+) -> Result<Presented<'static>, Refusal> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(Reason::TokenTooLarge.into());
+    }
+    let tagged = locked(known).tagged(token.as_bytes());
+    let found = locked(known).get(&tagged);
     if let Some(found) = found
         && found.still_stands(keys, expected, now)
     {
-        return Ok(found);
+        return Ok(found.into_owned());
     }
-    let mandate = Arc::new(verify(token, keys, expected, now)?);
-    locked(known).insert(mandate.token().clone(), Arc::clone(&mandate));
-    Ok(mandate)
+    let verified = verify(token, keys, expected, now)?;
+    locked(known).insert(&tagged, Arc::clone(verified.mandate()));
+    Ok(verified)
 }
 
 fn locked<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -9,6 +9,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use super::*;
 use crate::{
     jwks::{Jwk, JwkSet},
+    policy::Reads,
     testing::*,
 };
 
@@ -116,11 +117,17 @@ fn size_and_form_are_checked_first() {
 #[test]
 fn a_mandate_shows_nobody_its_token() {
     let text = token(json!({}));
-    let mandate = Arc::new(verified(&text).unwrap());
-    let mut cache = MandateCache::new(2);
-    cache.insert(mandate.token().clone(), Arc::clone(&mandate));
+    let mandate = verified(&text).unwrap();
+    let mut cache = MandateCache::new(2, CACHE_KEY);
+    let token = cache.tagged(text.as_bytes());
+    cache.insert(&token, Arc::clone(mandate.mandate()));
+    let again = cache.get(&token).unwrap();
     let signature = text.rsplit('.').next().unwrap();
-    for shown in [format!("{mandate:?}"), format!("{cache:?}")] {
+    for shown in [
+        format!("{mandate:?}"),
+        format!("{again:?}"),
+        format!("{cache:?}"),
+    ] {
         assert!(
             shown.contains("jti-1") && !shown.contains(signature),
             "{shown}"
@@ -391,7 +398,7 @@ fn base64_has_one_spelling() {
 
 #[test]
 fn a_known_mandate_is_verified_once_and_refused_as_soon_as_it_would_be_if_it_were_not_known() {
-    let known = Mutex::new(MandateCache::new(10));
+    let known = Mutex::new(MandateCache::new(10, CACHE_KEY));
     let (keys, zone, other) = (keys(), ZoneId::from(ZONE), ZoneId::from("another"));
     let expected = Expected {
         issuer: ISSUER,
@@ -401,7 +408,12 @@ fn a_known_mandate_is_verified_once_and_refused_as_soon_as_it_would_be_if_it_wer
     let token = token(json!({}));
     let first = verify_once(&known, &token, &keys, &expected, NOW).unwrap();
     let again = verify_once(&known, &token, &keys, &expected, NOW).unwrap();
-    assert!(Arc::ptr_eq(&first, &again));
+    assert!(Arc::ptr_eq(first.mandate(), again.mandate()));
+    for mandate in [first, again] {
+        let document = mandate.document(&Reads::all());
+        let document = serde_json::to_value(document).unwrap();
+        assert_eq!(document, claims_with(json!({})));
+    }
     let session = Expected {
         uses: &[MandateUse::Session],
         ..expected

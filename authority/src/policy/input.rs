@@ -7,7 +7,7 @@ use regorus::Value;
 
 use super::reads::Reads;
 use crate::{
-    mandate::{Claims, Mandate},
+    mandate::{Claims, Presented},
     path::NormalPath,
     resource::{Operation, Resource, ResourceSpec},
     time::Timestamp,
@@ -34,7 +34,7 @@ pub struct Exchange<'a> {
     /// The scopes that it asks for.
     pub requested_scopes: &'a [String],
     /// The mandate that it presents as `subject_token`.
-    pub subject: Option<&'a Mandate>,
+    pub subject: Option<&'a Presented<'a>>,
     /// The governed session that it acts in.
     pub session: Option<SessionFacts<'a>>,
     /// The delegation that it acts under.
@@ -83,7 +83,7 @@ pub struct DelegationFacts<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// The mandate of the call.
-    pub mandate: &'a Mandate,
+    pub mandate: &'a Presented<'a>,
     /// Whether it was called with before, so that what is made of it is worth keeping.
     pub seen: bool,
     /// What is read of the document.
@@ -106,8 +106,8 @@ impl PolicyInput {
     /// The document for an exchange.
     pub fn exchange(exchange: &Exchange<'_>) -> Self {
         let reads = Reads::all();
-        let claims = exchange.subject.map(Mandate::claims);
-        let subject_claims = exchange.subject.map(|mandate| mandate.document(&reads));
+        let claims = exchange.subject.map(|subject| subject.claims());
+        let subject_claims = exchange.subject.map(|subject| subject.document(&reads));
         let sid = claims.map(|claims| claims.sid.as_str());
         let mut document = Members::of(&reads);
         document.add("schema_version", || SCHEMA_VERSION.into());
@@ -210,7 +210,7 @@ pub(crate) struct MandateInput {
 
 impl MandateInput {
     /// Of a mandate, as far as it is read.
-    pub(crate) fn new(mandate: &Mandate, reads: &Arc<Reads>) -> Self {
+    pub(crate) fn new(mandate: &Presented<'_>, reads: &Arc<Reads>) -> Self {
         let claims = mandate.claims();
         let sid = claims.sid.as_str();
         let mut document = Members::of(reads);

@@ -1,6 +1,8 @@
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{filter::MAX_CHANGES, *};
@@ -43,8 +45,8 @@ fn is_revoked(filter: &Filter, name: &str) -> Option<bool> {
     })
 }
 
-fn mandate(changes: serde_json::Value) -> Mandate {
-    verified(&token(changes)).unwrap()
+fn mandate(changes: serde_json::Value) -> Arc<Mandate> {
+    verified(&token(changes)).unwrap().into_mandate()
 }
 
 #[test]

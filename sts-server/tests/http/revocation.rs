@@ -10,7 +10,7 @@ use std::{
 use authority::{
     ids::ZoneId,
     jwks::KeySet,
-    mandate::{Expected, Mandate, MandateUse, verify},
+    mandate::{Expected, MandateUse, Presented, verify},
     revocation::{Anchor, AnchorKind, Content, Filter, Finding, Publication, open},
     time::Timestamp,
 };
@@ -103,7 +103,7 @@ fn keys(zone: &Zone<'_>) -> KeySet {
     KeySet::parse(&zone.world.send("GET", &path, &[], None).bytes).unwrap()
 }
 
-fn verified(zone: &Zone<'_>, token: &str) -> Mandate {
+fn verified(zone: &Zone<'_>, token: &str) -> Presented<'static> {
     let id = ZoneId::from(zone.id.as_str());
     let expected = Expected {
         issuer: "http://sts.test",

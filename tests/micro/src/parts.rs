@@ -12,7 +12,7 @@ use authority::{
     ids::{KeyId, ZoneId},
     jwks::{Jwk, JwkSet, KeySet},
     key::{SigningKey, host},
-    mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, sign, verify},
+    mandate::{CacheKey, Claims, Expected, MandateUse, Presented, SubjectType, sign, verify},
     path::NormalPath,
     policy::{
         Module, Policy, Reads, compile,
@@ -154,7 +154,7 @@ fn token() -> String {
     sign(&claims(), &kid, &key).unwrap()
 }
 
-fn verified(token: &str, keys: &KeySet) -> Mandate {
+fn verified(token: &str, keys: &KeySet) -> Presented<'static> {
     let zone = ZoneId::from(ZONE);
     let expected = Expected {
         issuer: ISSUER,
@@ -209,7 +209,7 @@ fn snapshot(mandates: usize, policy: &str) -> Snapshot {
     snapshot
         .set_policy(PolicyOrigin::default(), &compiled(policy))
         .unwrap();
-    snapshot.keep_mandates(mandates, None);
+    snapshot.keep_mandates(mandates, CacheKey::new([7; CacheKey::BYTES]), None);
     snapshot
 }
 

@@ -89,7 +89,7 @@ fn what_another_policy_said_does_not_count() {
     assert_eq!(is_allow(read().repeated_by(&mut snapshot)), (true, false));
     assert_eq!(is_allow(read().repeated_by(&mut snapshot)), (true, true));
     let mut next = snapshot_with(Some(&only_if("false")));
-    next.keep_mandates(100, Some(snapshot));
+    next.keep_mandates(100, CACHE_KEY, Some(snapshot));
     assert_eq!(next.cached_mandates(), 1);
     assert_eq!(is_allow(read().repeated_by(&mut next)), (false, false));
     assert_eq!(is_allow(read().repeated_by(&mut next)), (false, true));

@@ -17,6 +17,7 @@ use authority::{
     binding::{BindingSpec, Bindings},
     decision::{Decision, Request, SingleHeader, decide},
     jwks::KeySet,
+    mandate::CacheKey,
     policy::{Evaluator, Module, Policy, compile, input::PolicyInput},
     snapshot::{PolicyOrigin, Snapshot},
     time::Timestamp,
@@ -169,7 +170,7 @@ impl Judge {
             .set_policy(PolicyOrigin::default(), &compiled)
             .unwrap();
         // The tables of its keys, but no memory of mandates.
-        snapshot.keep_mandates(0, None);
+        snapshot.keep_mandates(0, CacheKey::new([0; CacheKey::BYTES]), None);
         Self::Verifying(Box::new(snapshot))
     }
 
