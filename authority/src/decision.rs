@@ -2,6 +2,7 @@
 //! default; an [`Allow`](Decision::Allow) is reached only by passing every check.
 
 mod account;
+mod alike;
 mod known;
 pub mod shadow;
 #[cfg(test)]
@@ -11,7 +12,7 @@ mod written;
 use std::sync::Arc;
 
 pub use self::account::{Account, Decided, Evaluated};
-pub(crate) use self::known::Known;
+pub(crate) use self::{alike::Answers, known::Known};
 use self::{
     known::{Question, Said},
     shadow::{Disagreement, Moment, ShadowVerdict, Text, Verdict},
@@ -256,6 +257,7 @@ pub fn authorise(
         policy,
         shadow,
         last_said,
+        answers: alike,
         ..
     } = snapshot;
     let covered = resources
@@ -280,21 +282,22 @@ pub fn authorise(
         operation: operation.and_then(|operation| resource.place(operation)),
     };
     // A shadow is there to be asked as well.
-    let repeats = shadow.is_none() && asked.as_ref().is_some_and(|asked| !asked.reads_the_call());
-    let answers = repeats.then(|| call.mandate.known());
+    let alone = shadow.is_none();
+    let once = alone && asked.as_ref().is_some_and(|asked| !asked.reads_the_call());
+    let answers = once.then(|| call.mandate.known());
     let known = answers.and_then(|answers| answers.answer(&question));
     account.repeated = known.is_some();
     let (said, shadow) = match known {
         Some(said) => (Ok(said), None),
         None => {
             // A shadow may read what the policy does not.
-            let reads = match (&asked, &shadow) {
-                (Some(asked), None) => Arc::clone(asked.reads()),
+            let reads = match &asked {
+                Some(asked) if alone => Arc::clone(asked.reads()),
                 _ => Reads::all(),
             };
             let input = PolicyInput::call(&Call {
                 mandate: &call.mandate,
-                seen: call.cached && !repeats,
+                seen: call.cached && !once,
                 reads: &reads,
                 resource,
                 method: request.method,
@@ -303,16 +306,33 @@ pub fn authorise(
                 now: call.now,
                 operation,
             });
-            let evaluated = asked.map(|evaluator| evaluator.evaluate(&input));
-            let shadow = shadow.as_mut().map(|(_, evaluator)| {
-                compare(evaluator, &input, evaluated.as_ref(), request, &call)
-            });
-            (said(evaluated, last_said), shadow)
+            // With the time in it, an input does not come again.
+            let tag = (alone && !reads.the_time())
+                .then(|| alike.tag(&input, resource))
+                .flatten();
+            let (said, shadow) = match tag.and_then(|tag| alike.answer(tag)) {
+                Some(said) => {
+                    account.repeated = true;
+                    (Ok(said), None)
+                }
+                None => {
+                    let evaluated = asked.map(|evaluator| evaluator.evaluate(&input));
+                    let shadow = shadow.as_mut().map(|(_, evaluator)| {
+                        compare(evaluator, &input, evaluated.as_ref(), request, &call)
+                    });
+                    let said = said(evaluated, last_said);
+                    if let (Some(tag), Ok(said)) = (tag, &said) {
+                        alike.keep(tag, said);
+                    }
+                    (said, shadow)
+                }
+            };
+            if let (Some(answers), Ok(said)) = (answers, &said) {
+                answers.keep(&question, said.clone());
+            }
+            (said, shadow)
         }
     };
-    if let (Some(answers), Ok(said), false) = (answers, &said, account.repeated) {
-        answers.keep(&question, said.clone());
-    }
     let spec = resource.spec();
     let (forward, ends_with_mandate) = (spec.forward, spec.end_streams_at_expiry);
     let outcome = said.and_then(|said| {

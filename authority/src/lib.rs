@@ -24,6 +24,7 @@ pub mod resource;
 pub mod revocation;
 pub mod signature;
 pub mod snapshot;
+pub mod tags;
 #[cfg(test)]
 mod testing;
 pub mod time;

@@ -7,13 +7,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     binding::Bindings,
     bundle::{Bundle, BundleError, BundlePolicy},
-    decision::Evaluated,
+    decision::{Answers, Evaluated},
     ids::ZoneId,
     jwks::{JwksError, KeySet},
-    mandate::{CacheKey, MandateCache},
+    mandate::MandateCache,
     number,
     policy::{COMPILER, Compiled, Evaluator, LoadError, Policy},
     resource::{Resource, ResourceError, ResourceSpec},
+    tags::TagKey,
 };
 
 /// Why there can be no snapshot.
@@ -71,6 +72,8 @@ pub struct Snapshot {
     shadow_error: Option<SnapshotError>,
     /// What the policy said last, which many mandates share.
     pub(crate) last_said: Arc<Evaluated>,
+    /// What it said to inputs that may come again.
+    pub(crate) answers: Answers,
     pub(crate) cache: MandateCache,
     cache_capacity: usize,
 }
@@ -128,6 +131,7 @@ impl Snapshot {
             shadow: None,
             shadow_error: None,
             last_said: Arc::default(),
+            answers: Answers::new(0, TagKey::NONE),
             cache: MandateCache::none(),
             cache_capacity: 0,
         })
@@ -178,13 +182,15 @@ impl Snapshot {
             Policy::load(&compiled.program)?.evaluator(),
         ));
         self.number = number::next();
+        self.answers.clear();
         Ok(())
     }
 
-    /// Makes the keys ready for many mandates and keeps up to `mandates` that were verified, by this key; what
-    /// `previous` had of both is taken over where it would come out the same.
-    pub fn keep_mandates(&mut self, mandates: usize, key: CacheKey, previous: Option<Snapshot>) {
+    /// Makes the keys ready for many mandates and keeps up to `mandates` that were verified, and what the policy says,
+    /// by this key. What `previous` had of keys and mandates is taken over where it would come out the same.
+    pub fn keep_mandates(&mut self, mandates: usize, key: TagKey, previous: Option<Snapshot>) {
         self.cache_capacity = mandates;
+        self.answers = Answers::new(mandates, key);
         let nothing = KeySet::default();
         let known = previous
             .as_ref()

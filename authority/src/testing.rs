@@ -10,12 +10,13 @@ use crate::{
     ids::KeyId,
     jwks::{Jwk, JwkSet, KeySet},
     key::SigningKey,
-    mandate::{CacheKey, Claims, Expected, MandateUse, Presented, SubjectType, verify},
+    mandate::{Claims, Expected, MandateUse, Presented, SubjectType, verify},
     refusal::{Reason, Refusal},
     resource::{Operation, OperationEnforcement, ResourceSpec},
     revocation::{
         Anchor, AnchorKind, Base, Changes, Content, Digest, Filter, HashKey, Publication,
     },
+    tags::TagKey,
     time::Timestamp,
 };
 
@@ -192,7 +193,7 @@ pub(crate) fn verify_as(
 }
 
 /// By which tests keep mandates.
-pub(crate) const CACHE_KEY: CacheKey = CacheKey::new([7; CacheKey::BYTES]);
+pub(crate) const TAG_KEY: TagKey = TagKey::new([7; TagKey::BYTES]);
 
 /// Verifies as a gateway of the zone does.
 pub(crate) fn verified(token: &str) -> Result<Presented<'static>, Refusal> {

@@ -426,7 +426,7 @@ impl Polling {
                 self.keys = snapshot.keys().clone();
                 snapshot.keep_mandates(
                     worker.config.mandate_cache,
-                    worker.cache_key,
+                    worker.tag_key,
                     worker.snapshot.take(),
                 );
                 worker.snapshot = Some(snapshot);

@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use authority::{
     decision::shadow::{MAX_REPORT_ROWS, Tally},
-    mandate::CacheKey,
+    tags::TagKey,
 };
 use proxy_wasm::{
     hostcalls,
@@ -63,7 +63,7 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let cache_key = CacheKey::new(raw::random().unwrap_or_else(|| {
+        let tag_key = TagKey::new(raw::random().unwrap_or_else(|| {
             log::error!(
                 "caracal: the host gives no random bytes (random_get), so each mandate is verified with every request"
             );
@@ -72,7 +72,7 @@ impl RootContext for Root {
         }));
         let snapshot = match &mut config.source {
             Source::Inline(snapshot) => snapshot.take().map(|mut snapshot| {
-                snapshot.keep_mandates(config.mandate_cache, cache_key, None);
+                snapshot.keep_mandates(config.mandate_cache, tag_key, None);
                 *snapshot
             }),
             Source::Sts(_) => None,
@@ -99,7 +99,7 @@ impl RootContext for Root {
         self.worker = Some(Rc::new(RefCell::new(Worker {
             config,
             metrics: Metrics::default(),
-            cache_key,
+            tag_key,
             snapshot,
             revoked: None,
             shadow: Tally::listing(MAX_REPORT_ROWS),

@@ -282,6 +282,7 @@ mod tests {
             zone: &zone,
             uses: &[MandateUse::Gateway],
         };
-        Arc::new(verify(&token, &keys, &expected, claims.iat).unwrap())
+        let verified = verify(&token, &keys, &expected, claims.iat).unwrap();
+        verified.into_mandate()
     }
 }

@@ -6,10 +6,11 @@ use authority::{
     audit::{Event, OccurredAt},
     decision::{Account, Decided, Suspect, shadow::Tally},
     ids::ZoneId,
-    mandate::{CacheKey, Claims, Mandate},
+    mandate::{Claims, Mandate},
     refusal::Reason,
     revocation::{Anchor, AnchorKind, Filter, Finding},
     snapshot::Snapshot,
+    tags::TagKey,
 };
 use proxy_wasm::hostcalls;
 
@@ -34,7 +35,7 @@ pub(crate) struct Worker {
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
     /// By which mandates are kept.
-    pub(crate) cache_key: CacheKey,
+    pub(crate) tag_key: TagKey,
     pub(crate) snapshot: Option<Snapshot>,
     /// What is revoked.
     pub(crate) revoked: Option<Filter>,

@@ -8,8 +8,9 @@ use std::{
 use authority::{
     ids::ZoneId,
     jwks::{JwkSet, JwksError, KeySet},
-    mandate::{CacheKey, Expected, MandateCache, Presented, verify_once},
+    mandate::{Expected, MandateCache, Presented, verify_once},
     refusal::Refusal,
+    tags::TagKey,
     time::Timestamp,
 };
 
@@ -17,7 +18,7 @@ use crate::entropy::{self, EntropyError};
 
 /// Most zones whose public keys are kept ready, at a tenth of a megabyte a key.
 const MAX_PREPARED: usize = 32;
-/// Most mandates that are known, at some 4 KB each.
+/// Most mandates that are known, at some 2 KB each.
 const MAX_KNOWN: usize = 1_024;
 
 /// Verifies mandates of zones, for one issuer.
@@ -32,7 +33,7 @@ impl Verifier {
     /// # Errors
     /// [`EntropyError`].
     pub(crate) fn new() -> Result<Self, EntropyError> {
-        let key = CacheKey::new(*entropy::bytes()?);
+        let key = TagKey::new(*entropy::bytes()?);
         Ok(Self {
             prepared: Mutex::default(),
             known: Mutex::new(MandateCache::new(MAX_KNOWN, key)),

@@ -43,6 +43,13 @@ pub(super) struct Said {
     pub(super) evaluated: Arc<Evaluated>,
 }
 
+impl Said {
+    /// Whether it is no more than is kept of what a policy says.
+    pub(super) fn is_short(&self) -> bool {
+        self.evaluated.bytes() <= MAX_SAID_BYTES
+    }
+}
+
 #[derive(Debug)]
 struct Answer {
     snapshot: u64,
@@ -72,7 +79,7 @@ impl Known {
     /// Keeps what was said if it is no more than there is room for, and nothing that another snapshot's
     /// policy said.
     pub(super) fn keep(&self, question: &Question<'_>, said: Said) {
-        if question.method.len() > MAX_METHOD_BYTES || said.evaluated.bytes() > MAX_SAID_BYTES {
+        if question.method.len() > MAX_METHOD_BYTES || !said.is_short() {
             return;
         }
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);

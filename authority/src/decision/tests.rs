@@ -87,7 +87,7 @@ fn snapshot_with(policy: Option<&str>) -> Snapshot {
             .set_policy(PolicyOrigin::default(), &compiled)
             .unwrap();
     }
-    snapshot.keep_mandates(100, CACHE_KEY, None);
+    snapshot.keep_mandates(100, TAG_KEY, None);
     snapshot
 }
 

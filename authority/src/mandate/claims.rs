@@ -205,6 +205,24 @@ impl Claims {
         ))
     }
 
+    /// The claim `name` as it was sent, if it is one that is kept as it was sent and is there.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        match name {
+            "iss" => Some(&self.iss),
+            "sub" => Some(&self.sub),
+            "jti" => Some(&self.jti),
+            "zone_id" => Some(self.zone_id.as_str()),
+            "client_id" => Some(self.client_id.as_str()),
+            "sid" => Some(self.sid.as_str()),
+            "root_sid" => Some(self.root_sid.as_str()),
+            "use" => Some(self.mandate_use.name()),
+            "scope" => self.scope.as_deref(),
+            "agent_session_id" => self.agent_session_id.as_ref().map(AgentSessionId::as_str),
+            "delegation_edge_id" => self.delegation_edge_id.as_ref().map(DelegationId::as_str),
+            _ => None,
+        }
+    }
+
     /// Whether `scope` is among the scopes.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes().any(|own| own == scope)

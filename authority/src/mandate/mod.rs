@@ -19,7 +19,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use self::claims::RawClaims;
 pub use self::{
-    cache::{CacheKey, MandateCache, Tagged},
+    cache::{MandateCache, Tagged},
     claims::{Actor, Claims, DelegationHop, MandateUse, SubjectType},
     presented::Presented,
 };

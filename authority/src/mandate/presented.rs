@@ -1,6 +1,6 @@
 //! A mandate with what it was presented as: from there comes what a policy is told of it and nobody keeps.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 
 use data_encoding::BASE64URL_NOPAD;
 use regorus::Value;
@@ -62,6 +62,9 @@ impl<'t> Presented<'t> {
 
     /// The claims as a policy sees them, unknown ones included, as far as they are read.
     pub(crate) fn document(&self, reads: &Reads) -> Value {
+        if let Some(document) = self.texts(reads) {
+            return document;
+        }
         let read = match &self.payload {
             Payload::Decoded(payload) => document::read(payload, reads).ok(),
             Payload::Encoded(token) => {
@@ -69,6 +72,17 @@ impl<'t> Presented<'t> {
             }
         };
         read.unwrap_or(Value::Undefined)
+    }
+
+    /// The same where nothing is read but texts that are kept, which most policies leave it at.
+    fn texts(&self, reads: &Reads) -> Option<Value> {
+        let claims = self.mandate.claims();
+        let texts = reads.names()?.map(|name| {
+            let text = claims.text(name)?;
+            Some((Value::from(name), Value::from(text)))
+        });
+        let texts: Option<BTreeMap<_, _>> = texts.collect();
+        Some(texts?.into())
     }
 
     /// What a policy that reads so much is told of it; `keep` makes the same for all who ask from then on.

@@ -118,7 +118,7 @@ fn size_and_form_are_checked_first() {
 fn a_mandate_shows_nobody_its_token() {
     let text = token(json!({}));
     let mandate = verified(&text).unwrap();
-    let mut cache = MandateCache::new(2, CACHE_KEY);
+    let mut cache = MandateCache::new(2, TAG_KEY);
     let token = cache.tagged(text.as_bytes());
     cache.insert(&token, Arc::clone(mandate.mandate()));
     let again = cache.get(&token).unwrap();
@@ -398,7 +398,7 @@ fn base64_has_one_spelling() {
 
 #[test]
 fn a_known_mandate_is_verified_once_and_refused_as_soon_as_it_would_be_if_it_were_not_known() {
-    let known = Mutex::new(MandateCache::new(10, CACHE_KEY));
+    let known = Mutex::new(MandateCache::new(10, TAG_KEY));
     let (keys, zone, other) = (keys(), ZoneId::from(ZONE), ZoneId::from("another"));
     let expected = Expected {
         issuer: ISSUER,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use regorus::Value;
 
-use super::reads::Reads;
+use super::{distinct::Distinct, reads::Reads};
 use crate::{
     mandate::{Claims, Presented},
     path::NormalPath,
@@ -197,6 +197,24 @@ impl PolicyInput {
 
     pub(super) fn document(&self) -> &Value {
         &self.0
+    }
+
+    /// The document in bytes that no other document about a call has: `resource`, which is told of as it is, by its
+    /// number. `None` if it is too long to be worth it.
+    pub(crate) fn written(&self, resource: &Resource) -> Option<Vec<u8>> {
+        let Value::Object(members) = &self.0 else {
+            return None;
+        };
+        let mut written = Distinct::default();
+        for (name, value) in members.iter() {
+            written.value(name)?;
+            if matches!(name, Value::String(name) if **name == *"resource") {
+                written.number(resource.number());
+            } else {
+                written.value(value)?;
+            }
+        }
+        Some(written.into_bytes())
     }
 }
 

@@ -14,6 +14,7 @@ mod conformance;
 mod contract;
 mod definedness;
 mod dialect;
+mod distinct;
 mod error;
 mod evaluate;
 mod imports;

@@ -54,6 +54,12 @@ impl Reads {
         }
     }
 
+    /// The names of the members that are read, unless all are.
+    pub(crate) fn names(&self) -> Option<impl Iterator<Item = &str>> {
+        let members = self.0.as_ref()?;
+        Some(members.keys().map(String::as_str))
+    }
+
     /// Whether two calls that are the same operation with the same mandate may differ in it: in their paths, their
     /// hosts or the time.
     pub(super) fn the_call(&self) -> bool {
@@ -61,8 +67,13 @@ impl Reads {
             let names = action.0.as_ref();
             names.is_none_or(|names| names.keys().any(|name| !SAME_ACTION.contains(&&**name)))
         });
+        action || self.the_time()
+    }
+
+    /// Whether the time is read.
+    pub(crate) fn the_time(&self) -> bool {
         let context = self.member("context");
-        action || context.is_some_and(|context| context.member("time").is_some())
+        context.is_some_and(|context| context.member("time").is_some())
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use authority::{
     ids::ZoneId,
     jwks::KeySet,
-    mandate::{Expected, MandateUse, Presented, verify},
+    mandate::{Expected, Mandate, MandateUse, Presented, verify},
     revocation::{Anchor, AnchorKind, Content, Filter, Finding, Publication, open},
     time::Timestamp,
 };

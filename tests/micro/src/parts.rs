@@ -12,7 +12,7 @@ use authority::{
     ids::{KeyId, ZoneId},
     jwks::{Jwk, JwkSet, KeySet},
     key::{SigningKey, host},
-    mandate::{CacheKey, Claims, Expected, MandateUse, Presented, SubjectType, sign, verify},
+    mandate::{Claims, Expected, MandateUse, Presented, SubjectType, sign, verify},
     path::NormalPath,
     policy::{
         Module, Policy, Reads, compile,
@@ -21,6 +21,7 @@ use authority::{
     resource::{Resource, ResourceSpec},
     revocation::{Base, Changes, Content, Digest, Filter, HashKey, Publication},
     snapshot::{PolicyOrigin, Snapshot},
+    tags::TagKey,
     time::Timestamp,
 };
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -209,7 +210,7 @@ fn snapshot(mandates: usize, policy: &str) -> Snapshot {
     snapshot
         .set_policy(PolicyOrigin::default(), &compiled(policy))
         .unwrap();
-    snapshot.keep_mandates(mandates, CacheKey::new([7; CacheKey::BYTES]), None);
+    snapshot.keep_mandates(mandates, TagKey::new([7; TagKey::BYTES]), None);
     snapshot
 }
 

@@ -78,7 +78,7 @@ fn mandates_are_kept_across_snapshots_only_under_the_same_keys() {
         allowed("first", read().decided_by(&mut first));
         let mut next = snapshot();
         change(&mut next);
-        next.keep_mandates(capacity, CACHE_KEY, Some(first));
+        next.keep_mandates(capacity, TAG_KEY, Some(first));
         next.cached_mandates()
     };
     assert_eq!(kept(|_| {}, 100), 1);

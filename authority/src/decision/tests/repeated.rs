@@ -43,42 +43,117 @@ fn a_policy_is_asked_once_about_calls_that_look_the_same_to_it() {
     let write = call.clone().to("POST", "/demo/items");
     assert_eq!(asked(&write), (false, false));
     assert_eq!(asked(&write), (false, true));
-    assert_eq!(
-        asked(&call.clone().to("GET", "/demo/items/7")),
-        (true, false)
-    );
-    // Another mandate, though it says nearly the same.
-    assert_eq!(asked(&Call::with(json!({"jti": "jti-2"}))), (true, false));
+    // Another operation that looks the same to it.
+    let seventh = call.clone().to("GET", "/demo/items/7");
+    assert_eq!(asked(&seventh), (true, true));
+    // Another mandate that looks the same to it, and one that does not.
+    let another = |jti, scope| Call::with(json!({"jti": jti, "scope": scope}));
+    assert_eq!(asked(&another("jti-2", "read write")), (true, true));
+    assert_eq!(asked(&another("jti-3", "read")), (true, false));
+    assert_eq!(asked(&another("jti-4", "read")), (true, true));
 }
 
 #[test]
-fn a_policy_that_reads_what_is_the_calls_own_is_asked_every_time() {
+fn mandates_that_differ_in_what_is_read_are_asked_about_each() {
+    let seventh = json!({"sub": "seventh", "jti": "jti-7", "tier": 7, "act": {"sub": "agent"}});
+    for (condition, other) in [
+        (
+            r#"input.context.subject_claims.sub == "seventh""#,
+            json!({"sub": "eighth"}),
+        ),
+        (
+            r#"input.context.subject_claims.jti == "jti-7""#,
+            json!({"jti": "jti-8"}),
+        ),
+        ("input.context.subject_claims.tier == 7", json!({"tier": 8})),
+        (
+            "input.context.subject_claims.tier == 7",
+            json!({"tier": "7"}),
+        ),
+        (
+            "input.context.subject_claims.tier == 7",
+            json!({"tier": [7]}),
+        ),
+        (
+            "input.context.subject_claims.tier == 7",
+            json!({"tier": null}),
+        ),
+        (
+            r#"input.context.subject_claims.act.sub == "agent""#,
+            json!({"act": {"sub": "agent "}}),
+        ),
+        (
+            r#"input.context.subject_claims.act == {"sub": "agent"}"#,
+            json!({"act": {"sub": "agent", "also": {}}}),
+        ),
+    ] {
+        let mut snapshot = snapshot_with(Some(&only_if(condition)));
+        let mut claims = seventh.clone();
+        let yes = Call::with(claims.clone());
+        let members = other.as_object().unwrap().clone();
+        claims.as_object_mut().unwrap().extend(members);
+        let no = Call::with(claims);
+        for repeated in [false, true] {
+            for (call, allows) in [(&yes, true), (&no, false)] {
+                let outcome = is_allow(call.repeated_by(&mut snapshot));
+                assert_eq!(outcome, (allows, repeated), "{condition} {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_said_of_one_resource_does_not_count_for_another() {
+    let policy = only_if(r#"input.resource.identifier == "resource://demo""#);
+    let mut snapshot = snapshot_with(Some(&policy));
+    for repeated in [false, true] {
+        assert_eq!(
+            is_allow(read().repeated_by(&mut snapshot)),
+            (true, repeated)
+        );
+        assert_eq!(
+            is_allow(rpc().to("POST", "/mcp").repeated_by(&mut snapshot)),
+            (false, repeated)
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_reads_what_is_the_calls_own_is_asked_about_each_that_differs() {
     let item = |target| read().to("GET", target);
     let (seventh, eighth) = (item("/demo/items/7"), item("/demo/items/8"));
     let here = "gateway.example.com:8081";
-    for (condition, no) in [
-        (r#"input.action.path == "/demo/items/7""#, &eighth),
-        (r#"input["action"].path == "/demo/items/7""#, &eighth),
+    for (condition, no, comes_again) in [
+        (r#"input.action.path == "/demo/items/7""#, &eighth, true),
+        (r#"input["action"].path == "/demo/items/7""#, &eighth, false),
         (
             r#"some name, value in input.action; name == "path"; value == "/demo/items/7""#,
             &eighth,
+            true,
         ),
-        (r#"own(input)"#, &eighth),
+        (r#"own(input)"#, &eighth, false),
         (
             r#"action := input.action; action.path == "/demo/items/7""#,
             &eighth,
+            true,
+        ),
+        (
+            &format!(r#"input.action.host == "{here}""#),
+            &seventh.clone().at("other.example.com"),
+            true,
         ),
         (
             &format!(r#"input.action.host == "{here}"; input.context.time > 0"#),
             &seventh.clone().at("other.example.com"),
+            false,
         ),
     ] {
         let helper = r#"own(all) if all.action.path == "/demo/items/7""#;
         let mut snapshot = snapshot_with(Some(&format!("{}\n{helper}", only_if(condition))));
         let mut asked = |call: &Call| is_allow(call.repeated_by(&mut snapshot));
-        for _ in 0..2 {
-            assert_eq!(asked(&seventh), (true, false), "{condition}");
-            assert_eq!(asked(no), (false, false), "{condition}");
+        for repeated in [false, comes_again] {
+            assert_eq!(asked(&seventh), (true, repeated), "{condition}");
+            assert_eq!(asked(no), (false, repeated), "{condition}");
         }
     }
 }
@@ -89,10 +164,33 @@ fn what_another_policy_said_does_not_count() {
     assert_eq!(is_allow(read().repeated_by(&mut snapshot)), (true, false));
     assert_eq!(is_allow(read().repeated_by(&mut snapshot)), (true, true));
     let mut next = snapshot_with(Some(&only_if("false")));
-    next.keep_mandates(100, CACHE_KEY, Some(snapshot));
+    next.keep_mandates(100, TAG_KEY, Some(snapshot));
     assert_eq!(next.cached_mandates(), 1);
     assert_eq!(is_allow(read().repeated_by(&mut next)), (false, false));
     assert_eq!(is_allow(read().repeated_by(&mut next)), (false, true));
+}
+
+#[test]
+fn what_the_policy_before_said_does_not_count() {
+    for condition in ["true", r#"startswith(input.action.path, "/")"#] {
+        let mut snapshot = snapshot_with(Some(&only_if(condition)));
+        for repeated in [false, true] {
+            let asked = read().repeated_by(&mut snapshot);
+            assert_eq!(is_allow(asked), (true, repeated));
+        }
+        let narrow = Module {
+            name: "policy.rego".to_owned(),
+            source: only_if(&format!("not {condition}")),
+        };
+        let compiled = compile(&[narrow]).unwrap();
+        snapshot
+            .set_policy(PolicyOrigin::default(), &compiled)
+            .unwrap();
+        for repeated in [false, true] {
+            let asked = read().repeated_by(&mut snapshot);
+            assert_eq!(is_allow(asked), (false, repeated), "{condition}");
+        }
+    }
 }
 
 #[test]
@@ -112,26 +210,59 @@ fn what_is_known_spares_no_other_check() {
 
 #[test]
 fn the_number_of_answers_that_are_kept_of_a_mandate_is_bounded() {
-    // The resource has no operations, so any method will do.
-    let mut snapshot = snapshot_with(Some(&only_if("true")));
+    let known = Known::default();
+    let question = |method| Question {
+        snapshot: 1,
+        resource: 2,
+        method,
+        operation: None,
+    };
+    let said = || Said {
+        refusal: None,
+        evaluated: Arc::default(),
+    };
     let methods = ["A", "B", "C", "D", "E", "F", "G", "H"];
-    let mut repeated = |method| is_allow(rpc().to(method, "/mcp").repeated_by(&mut snapshot)).1;
-    for round in 0..2 {
-        for method in methods {
-            assert_eq!(repeated(method), round == 1, "{method}");
-        }
+    for method in methods {
+        assert!(known.answer(&question(method)).is_none());
+        known.keep(&question(method), said());
     }
-    assert!(!repeated("ONE-MORE"));
-    assert!(!repeated("A"), "the oldest made room");
-    assert!(repeated("H"));
+    assert!(
+        methods
+            .iter()
+            .all(|method| known.answer(&question(method)).is_some())
+    );
+    known.keep(&question("ONE-MORE"), said());
+    assert!(
+        known.answer(&question("A")).is_none(),
+        "the oldest made room"
+    );
+    assert!(known.answer(&question("H")).is_some());
+    let long = "METHOD-OF-MORE-THAN-THIRTY-TWO-BYTES";
+    known.keep(&question(long), said());
+    assert!(known.answer(&question(long)).is_none());
+}
+
+#[test]
+fn the_number_of_answers_that_are_kept_of_a_policy_is_bounded() {
+    let policy = only_if("input.action.path");
+    let mut snapshot = snapshot_with(Some(&policy));
+    // As many as mandates are kept, of which there is room for a hundred.
+    let mut repeated = |number: usize| {
+        let path = format!("/mcp/{number}").leak();
+        is_allow(rpc().to("GET", path).repeated_by(&mut snapshot)).1
+    };
+    for number in 0..200 {
+        assert!(!repeated(number), "{number}");
+    }
+    assert!(repeated(199) && repeated(100) && !repeated(0));
 }
 
 #[test]
 fn what_a_caller_or_a_policy_makes_long_is_not_kept() {
-    let mut snapshot = snapshot_with(Some(&only_if("true")));
-    let long = "METHOD-OF-MORE-THAN-THIRTY-TWO-BYTES";
+    let mut snapshot = snapshot_with(Some(&only_if("input.action.path")));
+    let long = format!("/mcp/{}", "x".repeat(5_000)).leak();
     for _ in 0..2 {
-        let asked = rpc().to(long, "/mcp").repeated_by(&mut snapshot);
+        let asked = rpc().to("GET", long).repeated_by(&mut snapshot);
         assert_eq!(is_allow(asked), (true, false));
     }
     let remark = "x".repeat(1_100);

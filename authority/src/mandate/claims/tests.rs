@@ -307,6 +307,38 @@ fn unknown_claims_are_kept_for_the_policy() {
     }
 }
 
+#[test]
+fn claims_that_are_kept_are_told_as_they_were_sent() {
+    let all = Reads::all();
+    for changes in [
+        json!({}),
+        json!({"scope": "one  two", "agent_session_id": "s", "delegation_edge_id": "d"}),
+        json!({"scope": null, "agent_session_id": null, "nbf": 1, "tier": 3, "aud": ISSUER}),
+        json!({"sub": "a \"name\" beyond ASCII: \u{e9}", "use": "resource"}),
+    ] {
+        let claims = claims_with(changes.clone());
+        let mandate = verified(&token(changes)).unwrap();
+        let whole = mandate.document(&all);
+        let names = claims.as_object().unwrap().keys();
+        for name in names.map(String::as_str).chain(["absent"]) {
+            for other in ["sub", "tier"] {
+                let mut reads = Reads::nothing();
+                reads.add([name]);
+                reads.add([other]);
+                let document = mandate.document(&reads);
+                for name in [name, other] {
+                    let name = regorus::Value::from(name);
+                    assert_eq!(document[&name], whole[&name], "{name} of {claims}");
+                }
+            }
+        }
+    }
+    let nothing = verified(&token(json!({})))
+        .unwrap()
+        .document(&Reads::nothing());
+    assert_eq!(nothing, regorus::Value::new_object());
+}
+
 /// The published schema and an example of it.
 mod interop {
     #[cfg(target_arch = "wasm32")]

@@ -17,9 +17,9 @@ use authority::{
     binding::{BindingSpec, Bindings},
     decision::{Decision, Request, SingleHeader, decide},
     jwks::KeySet,
-    mandate::CacheKey,
     policy::{Evaluator, Module, Policy, compile, input::PolicyInput},
     snapshot::{PolicyOrigin, Snapshot},
+    tags::TagKey,
     time::Timestamp,
 };
 use e2e::{
@@ -170,7 +170,7 @@ impl Judge {
             .set_policy(PolicyOrigin::default(), &compiled)
             .unwrap();
         // The tables of its keys, but no memory of mandates.
-        snapshot.keep_mandates(0, CacheKey::new([0; CacheKey::BYTES]), None);
+        snapshot.keep_mandates(0, TagKey::new([0; TagKey::BYTES]), None);
         Self::Verifying(Box::new(snapshot))
     }
 

@@ -37,6 +37,9 @@ const ANCHORS: usize = 1_000_000;
 const NOTHING: &str = "nothing";
 const OURS_WARM: &str = "caracal, warm";
 const COLD_HANDWRITTEN: &str = "caracal, cold, 30 lines of Rego";
+const COLD_APART: &str = "caracal, cold, 30 lines of Rego, no two mandates alike to them";
+/// By which no two mandates are: nothing that was said of one answers for another.
+const TELLS_APART: &str = "\nmay_pass if input.context.subject_claims.jti == \"\"\n";
 const COLD_CONTRACT: [&str; 3] = [
     "jwt_authn",
     "jwt_authn + rbac",
@@ -109,6 +112,7 @@ pub(super) struct Field<'o> {
     sts: Sts,
     contract: Mandates,
     handwritten: Mandates,
+    apart: Mandates,
     grown: Option<(Sts, Mandates)>,
 }
 
@@ -137,23 +141,26 @@ impl<'o> Field<'o> {
                 slug: "contract",
             }
         };
-        let handwritten = {
-            let zone = sts.zone("handwritten");
+        let by_hand = |slug, policy: String, name| {
+            let zone = sts.zone(slug);
             let application = zone.govern();
-            let policy = ::micro::HANDWRITTEN.to_owned();
-            zone.activate(&zone.policy("handwritten", &policy));
+            zone.activate(&zone.policy(slug, &policy));
             Mandates {
                 policy,
                 warm: Vec::new(),
-                cold: mints_for(&[COLD_HANDWRITTEN], &zone, &application),
+                cold: mints_for(&[name], &zone, &application),
                 zone_id: zone.id,
-                slug: "handwritten",
+                slug,
             }
         };
+        let lines = ::micro::HANDWRITTEN;
+        let handwritten = by_hand("handwritten", lines.to_owned(), COLD_HANDWRITTEN);
+        let apart = by_hand("apart", format!("{lines}{TELLS_APART}"), COLD_APART);
         let grown = is_wanted(options, GROWN).then(grown);
         write_tokens(dir, "warm", &contract.warm);
         write_tokens(dir, "cold", &contract.cold);
         write_tokens(dir, "handwritten", &handwritten.cold);
+        write_tokens(dir, "apart", &apart.cold);
         if let Some((_, mandates)) = &grown {
             write_tokens(dir, "grown", &mandates.warm);
         }
@@ -162,6 +169,7 @@ impl<'o> Field<'o> {
             sts,
             contract,
             handwritten,
+            apart,
             grown,
         }
     }
@@ -171,6 +179,7 @@ impl<'o> Field<'o> {
         let warm = || ("warm", self.contract.warm.as_slice());
         let cold = || ("cold", self.contract.cold.as_slice());
         let by_hand = || ("handwritten", self.handwritten.cold.as_slice());
+        let apart = || ("apart", self.apart.cold.as_slice());
         let cached = || self.jwt_authn(Some(2 * WARM));
         let uncached = || self.jwt_authn(None);
         type Make<'m> = Box<dyn Fn(&str) -> Contender<'m> + 'm>;
@@ -206,6 +215,10 @@ impl<'o> Field<'o> {
             (
                 COLD_HANDWRITTEN,
                 Box::new(move |name| self.ours(name, &self.handwritten, by_hand(), COLD_CACHE)),
+            ),
+            (
+                COLD_APART,
+                Box::new(move |name| self.ours(name, &self.apart, apart(), COLD_CACHE)),
             ),
             (
                 COLD_CONTRACT[2],
