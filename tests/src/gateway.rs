@@ -40,6 +40,8 @@ pub struct GatewaySpec {
     pub authoriser: Option<SocketAddr>,
     /// Whether Envoy answers by itself and no upstream takes part.
     pub answers_itself: bool,
+    /// The only functions that the filter may call and be called by, if not all.
+    pub capabilities: Option<Vec<&'static str>>,
 }
 
 /// A running gateway; it ends when this is dropped.
@@ -65,6 +67,7 @@ impl GatewaySpec {
             others: None,
             authoriser: None,
             answers_itself: false,
+            capabilities: None,
         }
     }
 
@@ -130,7 +133,7 @@ impl GatewaySpec {
         if self.token.is_some() {
             environment = json!({"host_env_keys": [TOKEN_VARIABLE]});
         }
-        let plugin = json!({
+        let mut plugin = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
                 "name": "caracal",
@@ -148,6 +151,11 @@ impl GatewaySpec {
                 },
             },
         });
+        if let Some(names) = &self.capabilities {
+            let allowed: Value = names.iter().map(|name| (*name, json!({}))).collect();
+            plugin["config"]["capability_restriction_config"] =
+                json!({"allowed_capabilities": allowed});
+        }
         let router =
             json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
         let mut filters = self

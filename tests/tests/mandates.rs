@@ -4,9 +4,14 @@
 // The lints let tests fail loudly, but not the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::sync::LazyLock;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::LazyLock,
+};
 
 use e2e::{
+    eventually,
+    gateway::GatewaySpec,
     http::Request,
     mandates::{APPLICATION, Issuer, PublicKeyForm, claims, now, resource_claims, stand_alone},
     refusals::{Expected, bad_request, scope_missing, unauthorized},
@@ -56,6 +61,68 @@ fn a_good_mandate_passes_and_the_upstream_learns_who_calls_and_not_by_what() {
         ("POST", "{\"name\":\"new\"}")
     );
     assert_eq!(arrival.header("x-caracal-scope"), ["demo:write"]);
+}
+
+/// All that a gateway without an STS needs of the host but random bytes.
+const CAPABILITIES: [&str; 27] = [
+    "_initialize",
+    "malloc",
+    "proxy_abi_version_0_2_1",
+    "proxy_add_header_map_value",
+    "proxy_call_foreign_function",
+    "proxy_define_metric",
+    "proxy_get_buffer_bytes",
+    "proxy_get_current_time_nanoseconds",
+    "proxy_get_header_map_pairs",
+    "proxy_get_header_map_value",
+    "proxy_get_property",
+    "proxy_get_shared_data",
+    "proxy_increment_metric",
+    "proxy_log",
+    "proxy_on_configure",
+    "proxy_on_context_create",
+    "proxy_on_delete",
+    "proxy_on_request_headers",
+    "proxy_on_response_headers",
+    "proxy_on_tick",
+    "proxy_on_vm_start",
+    "proxy_record_metric",
+    "proxy_remove_header_map_value",
+    "proxy_replace_header_map_value",
+    "proxy_send_local_response",
+    "proxy_set_shared_data",
+    "proxy_set_tick_period_milliseconds",
+];
+
+#[test]
+fn with_a_host_that_gives_no_random_bytes_each_mandate_is_verified_each_time() {
+    let token = ISSUER.mandate("demo:read");
+    for random in [true, false] {
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+        let mut spec = GatewaySpec::new(stand_alone(&ISSUER), nowhere);
+        spec.answers_itself = true;
+        let mut capabilities = CAPABILITIES.to_vec();
+        capabilities.extend(random.then_some("random_get"));
+        spec.capabilities = Some(capabilities);
+        let gateway = spec.start();
+        for _ in 0..3 {
+            let answer = call(&token).send(gateway.address()).unwrap();
+            assert_eq!(answer.status, 200, "{answer}");
+        }
+        let count = |name| -> u64 {
+            let stats = gateway.stats(name);
+            stats.iter().map(|(_, count)| count).sum()
+        };
+        let verified = if random { 1 } else { 3 };
+        eventually("the worker has counted", || {
+            let hits = count("caracal_mandate_cache_hits");
+            let misses = count("caracal_mandate_cache_misses");
+            (hits + misses == 3).then(|| assert_eq!(misses, verified, "random bytes: {random}"))
+        });
+        let forged = Issuer::new("key-1", 8).mandate("demo:read");
+        let answer = call(&forged).send(gateway.address()).unwrap();
+        assert_eq!(answer.status, 401, "{answer}");
+    }
 }
 
 #[test]
