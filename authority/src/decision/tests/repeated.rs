@@ -243,6 +243,48 @@ fn the_number_of_answers_that_are_kept_of_a_mandate_is_bounded() {
 }
 
 #[test]
+fn what_is_known_of_a_mandate_answers_the_same_question_only() {
+    let question = Question {
+        snapshot: 1,
+        resource: 2,
+        method: "GET",
+        operation: Some(3),
+    };
+    let known = Known::default();
+    let said = Said {
+        refusal: Some(Reason::ScopeMissing),
+        evaluated: Arc::default(),
+    };
+    known.keep(&question, said);
+    let answer = known.answer(&question).unwrap();
+    assert_eq!(answer.refusal, Some(Reason::ScopeMissing));
+    for other in [
+        Question {
+            snapshot: 2,
+            ..question
+        },
+        Question {
+            resource: 3,
+            ..question
+        },
+        Question {
+            method: "HEAD",
+            ..question
+        },
+        Question {
+            operation: Some(2),
+            ..question
+        },
+        Question {
+            operation: None,
+            ..question
+        },
+    ] {
+        assert!(known.answer(&other).is_none(), "{other:?}");
+    }
+}
+
+#[test]
 fn the_number_of_answers_that_are_kept_of_a_policy_is_bounded() {
     let policy = only_if("input.action.path");
     let mut snapshot = snapshot_with(Some(&policy));
