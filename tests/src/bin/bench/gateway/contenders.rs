@@ -37,7 +37,7 @@ const ANCHORS: usize = 1_000_000;
 const NOTHING: &str = "nothing";
 const OURS_WARM: &str = "caracal, warm";
 const COLD_HANDWRITTEN: &str = "caracal, cold, 30 lines of Rego";
-const COLD_APART: &str = "caracal, cold, 30 lines of Rego, no two mandates alike to them";
+const COLD_APART: &str = "caracal, cold, 30 lines of Rego, none alike";
 /// By which no two mandates are: nothing that was said of one answers for another.
 const TELLS_APART: &str = "\nmay_pass if input.context.subject_claims.jti == \"\"\n";
 const COLD_CONTRACT: [&str; 3] = [
