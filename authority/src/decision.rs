@@ -3,6 +3,7 @@
 
 mod account;
 mod alike;
+mod bearer;
 mod known;
 pub mod shadow;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use self::{
 
 use crate::{
     audit::Event,
-    mandate::{Expected, MAX_TOKEN_BYTES, Mandate, MandateUse, Presented, Tagged, verify},
+    mandate::{Mandate, MandateUse, Presented},
     path::NormalPath,
     policy::{
         EvalError, Evaluator, PolicyResult, Reads,
@@ -35,10 +36,6 @@ use crate::{
 
 /// The header that names the resource where no binding does.
 pub const RESOURCE_HEADER: &str = "x-caracal-resource";
-/// The scheme of `Authorization`, and what stands behind it.
-const BEARER: &[u8] = b"Bearer ";
-/// The classes of mandate that a gateway accepts.
-const GATEWAY_USES: [MandateUse; 2] = [MandateUse::Gateway, MandateUse::Resource];
 
 /// A header that may occur once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,7 +200,7 @@ pub fn identify<'r>(
     account.path = Some(Event::text(path.as_str()));
     let identifier = called_resource(snapshot, request, &path)?.to_owned();
     account.resource = Some(Event::text(&identifier));
-    let (mandate, cached) = mandate(snapshot, sent_once(request.authorization)?, now)?;
+    let (mandate, cached) = bearer::mandate(snapshot, request.authorization, now)?;
     account.mandate = Some(Arc::clone(mandate.mandate()));
     let claims = mandate.claims();
     let findings = filter.map_or(Finding::Clear, |filter| filter.find(&mandate));
@@ -265,9 +262,9 @@ pub fn authorise(
         .ok_or_else(|| Reason::ResourceUnknown.into())
         .and_then(|resource| {
             permitted_operation(resource, request.method, &call)
-                .map(|operation| (resource, operation))
+                .map(|covering| (resource, covering))
         });
-    let (resource, operation) = match covered {
+    let (resource, covering) = match covered {
         Ok(covered) => covered,
         Err(refusal) => return (Err(refusal), None),
     };
@@ -279,7 +276,7 @@ pub fn authorise(
         snapshot: number,
         resource: resource.number(),
         method: request.method,
-        operation: operation.and_then(|operation| resource.place(operation)),
+        operation: covering.map(|(place, _)| place),
     };
     // A shadow is there to be asked as well.
     let alone = shadow.is_none();
@@ -304,7 +301,7 @@ pub fn authorise(
                 path: &call.path,
                 host: request.authority,
                 now: call.now,
-                operation,
+                operation: covering.map(|(_, operation)| operation),
             });
             // With the time in it, an input does not come again.
             let tag = (alone && !reads.the_time())
@@ -420,94 +417,18 @@ fn called_resource<'a>(
     }
 }
 
-/// What was sent as `Authorization`.
-fn sent_once(authorization: SingleHeader<'_>) -> Result<&[u8], Refusal> {
-    match authorization {
-        SingleHeader::Absent => Err(Reason::TokenMissing.into()),
-        SingleHeader::One(value) => Ok(value),
-        SingleHeader::Many => Err(Reason::AuthorizationAmbiguous.into()),
-    }
-}
-
-/// RFC 6750 section 2.1, with the scheme in any case (RFC 9110 section 11.1).
-fn bearer_token(authorization: &[u8]) -> Result<&str, Refusal> {
-    // A proxy may have joined several headers into one; no token has a comma.
-    if authorization.contains(&b',') {
-        return Err(Reason::AuthorizationAmbiguous.into());
-    }
-    let value = std::str::from_utf8(authorization).map_err(|_| Reason::TokenMalformed)?;
-    match value.trim().split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start()),
-        _ => Err(Reason::TokenMissing.into()),
-    }
-}
-
-/// The same of what is written as nearly everybody writes it, not looked at any closer.
-fn plain_bearer(authorization: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = authorization.split_at_checked(BEARER.len())?;
-    scheme.eq_ignore_ascii_case(BEARER).then_some(token)
-}
-
-/// The mandate that was sent, and whether it was known.
-fn mandate<'r>(
-    snapshot: &mut Snapshot,
-    authorization: &'r [u8],
-    now: Timestamp,
-) -> Result<(Presented<'r>, bool), Refusal> {
-    let cache = &mut snapshot.cache;
-    let plain: Option<Tagged<'_>> = plain_bearer(authorization)
-        .filter(|token| token.len() <= MAX_TOKEN_BYTES)
-        .map(|token| cache.tagged(token));
-    if let Some(known) = plain.and_then(|token| cache.get(&token))
-        && known.check_time(now).is_ok()
-    {
-        return Ok((known, true));
-    }
-    let token = bearer_token(authorization)?;
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(Reason::TokenTooLarge.into());
-    }
-    let tagged = match plain {
-        Some(plain) if plain.is_of(token) => plain,
-        _ => cache.tagged(token.as_bytes()),
-    };
-    if let Some(known) = cache.get(&tagged) {
-        let in_time = known.check_time(now);
-        return match in_time {
-            Ok(()) => Ok((known, true)),
-            Err(refusal) => {
-                cache.remove(&tagged);
-                Err(refusal)
-            }
-        };
-    }
-    if cache.is_refused(&tagged) {
-        return Err(Reason::SignatureInvalid.into());
-    }
-    let expected = Expected {
-        issuer: &snapshot.issuer,
-        zone: &snapshot.zone,
-        uses: &GATEWAY_USES,
-    };
-    let verified = verify(token, &snapshot.keys, &expected, now).inspect_err(|refusal| {
-        // What else is wrong costs little to find again, or may be right tomorrow.
-        if *refusal.reason() == Reason::SignatureInvalid {
-            cache.refuse(&tagged);
-        }
-    })?;
-    cache.insert(&tagged, Arc::clone(verified.mandate()));
-    Ok((verified, false))
-}
-
+/// The operation that covers the call, with its place, where the mandate has a scope that is good for it.
 fn permitted_operation<'a>(
     resource: &'a Resource,
     method: &str,
     call: &IdentifiedCall<'_>,
-) -> Result<Option<&'a Operation>, Refusal> {
+) -> Result<Option<(usize, &'a Operation)>, Refusal> {
     let claims = call.mandate.claims();
-    match resource.operation(method, &call.path) {
-        Some(operation) if claims.has_scope(&operation.scope) => Ok(Some(operation)),
-        Some(operation) => Err(Refusal::scope_missing(&operation.scope)),
+    match resource.covering(method, &call.path) {
+        Some((place, operation)) if claims.has_scope(&operation.scope) => {
+            Ok(Some((place, operation)))
+        }
+        Some((_, operation)) => Err(Refusal::scope_missing(&operation.scope)),
         None if resource.spec().operation_enforcement == OperationEnforcement::Enforced => {
             Err(Reason::OperationNotPermitted.into())
         }

@@ -287,22 +287,19 @@ impl Resource {
 
     /// The most specific operation that covers `method` on `path`.
     pub fn operation(&self, method: &str, path: &NormalPath) -> Option<&Operation> {
-        self.patterns
-            .iter()
-            .find(|pattern| pattern.matches(method, path))
-            .map(|pattern| &pattern.operation)
+        self.covering(method, path).map(|(_, operation)| operation)
+    }
+
+    /// The same with its place, by which it is known from the resource's others.
+    pub(crate) fn covering(&self, method: &str, path: &NormalPath) -> Option<(usize, &Operation)> {
+        let mut patterns = self.patterns.iter().enumerate();
+        let (place, pattern) = patterns.find(|(_, pattern)| pattern.matches(method, path))?;
+        Some((place, &pattern.operation))
     }
 
     /// No resource of this process that was made of something else has it.
     pub(crate) fn number(&self) -> u64 {
         self.number
-    }
-
-    /// The place of one of its operations.
-    pub(crate) fn place(&self, operation: &Operation) -> Option<usize> {
-        self.patterns
-            .iter()
-            .position(|pattern| std::ptr::eq(&raw const pattern.operation, operation))
     }
 
     /// The resource as the policy sees it.

@@ -75,7 +75,6 @@ pub struct Snapshot {
     /// What it said to inputs that may come again.
     pub(crate) answers: Answers,
     pub(crate) cache: MandateCache,
-    cache_capacity: usize,
 }
 
 impl Snapshot {
@@ -132,8 +131,7 @@ impl Snapshot {
             shadow_error: None,
             last_said: Arc::default(),
             answers: Answers::new(0, TagKey::NONE),
-            cache: MandateCache::none(),
-            cache_capacity: 0,
+            cache: MandateCache::new(0, TagKey::NONE),
         })
     }
 
@@ -189,7 +187,6 @@ impl Snapshot {
     /// Makes the keys ready for many mandates and keeps up to `mandates` that were verified, and what the policy says,
     /// by this key. What `previous` had of keys and mandates is taken over where it would come out the same.
     pub fn keep_mandates(&mut self, mandates: usize, key: TagKey, previous: Option<Snapshot>) {
-        self.cache_capacity = mandates;
         self.answers = Answers::new(mandates, key);
         let nothing = KeySet::default();
         let known = previous
@@ -198,7 +195,7 @@ impl Snapshot {
         self.keys = std::mem::take(&mut self.keys).prepared(known);
         self.cache = match previous {
             Some(previous)
-                if previous.cache_capacity == mandates
+                if previous.cache.capacity() == mandates
                     && previous.zone == self.zone
                     && previous.issuer == self.issuer
                     && previous.keys == self.keys =>

@@ -54,7 +54,7 @@ impl TagKey {
     pub const BYTES: usize = 16;
 
     /// For where nothing is kept.
-    pub(crate) const NONE: Self = Self([0; Self::BYTES]);
+    pub const NONE: Self = Self([0; Self::BYTES]);
 
     /// The key of `random` bytes.
     pub const fn new(random: [u8; Self::BYTES]) -> Self {

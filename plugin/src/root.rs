@@ -63,13 +63,13 @@ impl RootContext for Root {
                 return false;
             }
         };
-        let tag_key = TagKey::new(raw::random().unwrap_or_else(|| {
+        let tag_key = raw::random().map(TagKey::new).unwrap_or_else(|| {
             log::error!(
                 "caracal: the host gives no random bytes (random_get), so each mandate is verified with every request"
             );
             config.mandate_cache = 0;
-            Default::default()
-        }));
+            TagKey::NONE
+        });
         let snapshot = match &mut config.source {
             Source::Inline(snapshot) => snapshot.take().map(|mut snapshot| {
                 snapshot.keep_mandates(config.mandate_cache, tag_key, None);

@@ -119,6 +119,7 @@ fn with_a_host_that_gives_no_random_bytes_each_mandate_is_verified_each_time() {
             let misses = count("caracal_mandate_cache_misses");
             (hits + misses == 3).then(|| assert_eq!(misses, verified, "random bytes: {random}"))
         });
+        assert_eq!(gateway.log().contains("no random bytes"), !random);
         let forged = Issuer::new("key-1", 8).mandate("demo:read");
         let answer = call(&forged).send(gateway.address()).unwrap();
         assert_eq!(answer.status, 401, "{answer}");

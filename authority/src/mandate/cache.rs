@@ -51,14 +51,14 @@ impl MandateCache {
         }
     }
 
-    /// One that keeps none.
-    pub(crate) fn none() -> Self {
-        Self::new(0, TagKey::NONE)
+    /// For how many there is room.
+    pub(crate) fn capacity(&self) -> usize {
+        self.held.capacity()
     }
 
     /// `text` with its tag.
     pub fn tagged<'t>(&self, text: &'t [u8]) -> Tagged<'t> {
-        let tag = if self.held.capacity() == 0 {
+        let tag = if self.capacity() == 0 {
             Tag::default()
         } else {
             self.key.tag(text)
@@ -73,7 +73,7 @@ impl MandateCache {
 
     /// Remembers that the signature of `token` is bad.
     pub fn refuse(&mut self, token: &Tagged<'_>) {
-        if self.held.capacity() == 0 {
+        if self.capacity() == 0 {
             return;
         }
         if self.refused.len() >= MAX_REFUSED {
@@ -193,7 +193,7 @@ mod tests {
         assert!(find(&mut cache, "good").is_some() && !is_refused(&cache, "good"));
         cache.clear();
         assert!(!is_refused(&cache, "bad-9999"), "the keys have changed");
-        let mut none = MandateCache::none();
+        let mut none = MandateCache::new(0, KEY);
         refuse(&mut none, "bad");
         assert!(!is_refused(&none, "bad"));
     }

@@ -224,8 +224,11 @@ pub fn verify_once(
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Reason::TokenTooLarge.into());
     }
-    let tagged = locked(known).tagged(token.as_bytes());
-    let found = locked(known).get(&tagged);
+    let (tagged, found) = {
+        let mut known = locked(known);
+        let tagged = known.tagged(token.as_bytes());
+        (tagged, known.get(&tagged))
+    };
     if let Some(found) = found
         && found.still_stands(keys, expected, now)
     {

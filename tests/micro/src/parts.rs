@@ -344,7 +344,8 @@ fn policies() -> Vec<Part> {
 }
 
 fn decisions() -> Vec<Part> {
-    let decision = |name, mandates, policy| {
+    let with_the_time = format!("{HANDWRITTEN}\nmay_pass if input.context.time == 0\n");
+    let decision = |name, mandates, policy: &str| {
         let (mut snapshot, filter) = (snapshot(mandates, policy), filter());
         let authorization = format!("Bearer {}", token());
         part(name, move || {
@@ -358,6 +359,11 @@ fn decisions() -> Vec<Part> {
         decision("decision, mandate new, the contract", 0, GRANTS),
         decision("decision, mandate known, 30 lines", 10, HANDWRITTEN),
         decision("decision, mandate known, the contract", 10, GRANTS),
+        decision(
+            "decision, mandate known, asked each time",
+            10,
+            &with_the_time,
+        ),
     ]
 }
 

@@ -170,7 +170,7 @@ impl Judge {
             .set_policy(PolicyOrigin::default(), &compiled)
             .unwrap();
         // The tables of its keys, but no memory of mandates.
-        snapshot.keep_mandates(0, TagKey::new([0; TagKey::BYTES]), None);
+        snapshot.keep_mandates(0, TagKey::NONE, None);
         Self::Verifying(Box::new(snapshot))
     }
 
