@@ -292,7 +292,7 @@ pub fn authorise(
                 Some(asked) if alone => Arc::clone(asked.reads()),
                 _ => Reads::all(),
             };
-            let input = PolicyInput::call(&Call {
+            let told = Call {
                 mandate: &call.mandate,
                 seen: call.cached && !once,
                 reads: &reads,
@@ -302,10 +302,10 @@ pub fn authorise(
                 host: request.authority,
                 now: call.now,
                 operation: covering.map(|(_, operation)| operation),
-            });
+            };
             // With the time in it, an input does not come again.
             let tag = (alone && !reads.the_time())
-                .then(|| alike.tag(&input, resource))
+                .then(|| alike.tag(&told))
                 .flatten();
             let (said, shadow) = match tag.and_then(|tag| alike.answer(tag)) {
                 Some(said) => {
@@ -313,6 +313,7 @@ pub fn authorise(
                     (Ok(said), None)
                 }
                 None => {
+                    let input = PolicyInput::call(&told);
                     let evaluated = asked.map(|evaluator| evaluator.evaluate(&input));
                     let shadow = shadow.as_mut().map(|(_, evaluator)| {
                         compare(evaluator, &input, evaluated.as_ref(), request, &call)

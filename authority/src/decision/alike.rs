@@ -7,8 +7,7 @@
 
 use super::known::Said;
 use crate::{
-    policy::input::PolicyInput,
-    resource::Resource,
+    policy::{Distinct, input::Call},
     tags::{Kept, Tag, TagKey},
 };
 
@@ -21,6 +20,8 @@ const MOST: usize = 4_096;
 pub(crate) struct Answers {
     key: TagKey,
     kept: Kept<Said>,
+    /// Where inputs are written.
+    scratch: Distinct,
 }
 
 impl Answers {
@@ -29,6 +30,7 @@ impl Answers {
         Self {
             key,
             kept: Kept::new(mandates.min(MOST)),
+            scratch: Distinct::default(),
         }
     }
 
@@ -37,12 +39,14 @@ impl Answers {
         self.kept.clear();
     }
 
-    /// What stands for an input about a call of `resource`, unless nothing is kept of such.
-    pub(super) fn tag(&self, input: &PolicyInput, resource: &Resource) -> Option<Tag> {
+    /// What stands for the input about a call, unless nothing is kept of such.
+    pub(super) fn tag(&mut self, call: &Call<'_>) -> Option<Tag> {
         if self.kept.capacity() == 0 {
             return None;
         }
-        Some(self.key.tag(&input.written(resource)?))
+        self.scratch.clear();
+        call.write(&mut self.scratch);
+        Some(self.key.tag(self.scratch.whole()?))
     }
 
     /// What was said to the same before.

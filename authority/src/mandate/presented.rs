@@ -6,7 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use regorus::Value;
 
 use super::{Mandate, document, locked};
-use crate::policy::{Reads, input::MandateInput};
+use crate::policy::{Members, Reads, input::MandateInput};
 
 /// A verified mandate as somebody presents it. Only [`verify`](super::verify) and what was kept of it make one.
 pub struct Presented<'t> {
@@ -62,9 +62,39 @@ impl<'t> Presented<'t> {
 
     /// The claims as a policy sees them, unknown ones included, as far as they are read.
     pub(crate) fn document(&self, reads: &Reads) -> Value {
-        if let Some(document) = self.texts(reads) {
-            return document;
+        match self.texts(reads) {
+            Some(texts) => {
+                let texts = texts.map(|(name, text)| (Value::from(name), Value::from(text)));
+                texts.collect::<BTreeMap<_, _>>().into()
+            }
+            None => self.read(reads),
         }
+    }
+
+    /// The same, told as the member `name` of an object.
+    pub(crate) fn tell_claims(&self, object: &mut Members<'_>, name: &str) {
+        let Some(reads) = object.reads(name) else {
+            return;
+        };
+        match self.texts(reads) {
+            Some(texts) => object.add_object(name, |claims| {
+                for (name, text) in texts {
+                    claims.add(name, || text.into());
+                }
+            }),
+            None => object.add(name, || self.read(reads).into()),
+        }
+    }
+
+    /// The claims that are read where nothing is read but texts that are kept, which most policies leave it at.
+    fn texts<'s>(&'s self, reads: &'s Reads) -> Option<impl Iterator<Item = (&'s str, &'s str)>> {
+        let claims = self.mandate.claims();
+        let text = |name: &'s str| claims.text(name).map(|text| (name, text));
+        let all_are = reads.names()?.all(|name| text(name).is_some());
+        all_are.then_some(reads.names()?.filter_map(text))
+    }
+
+    fn read(&self, reads: &Reads) -> Value {
         let read = match &self.payload {
             Payload::Decoded(payload) => document::read(payload, reads).ok(),
             Payload::Encoded(token) => {
@@ -72,17 +102,6 @@ impl<'t> Presented<'t> {
             }
         };
         read.unwrap_or(Value::Undefined)
-    }
-
-    /// The same where nothing is read but texts that are kept, which most policies leave it at.
-    fn texts(&self, reads: &Reads) -> Option<Value> {
-        let claims = self.mandate.claims();
-        let texts = reads.names()?.map(|name| {
-            let text = claims.text(name)?;
-            Some((Value::from(name), Value::from(text)))
-        });
-        let texts: Option<BTreeMap<_, _>> = texts.collect();
-        Some(texts?.into())
     }
 
     /// What a policy that reads so much is told of it; `keep` makes the same for all who ask from then on.

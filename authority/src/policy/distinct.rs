@@ -1,64 +1,112 @@
-//! Values in bytes that no other values have: of each what kind it is and how long, and then what it is.
+//! Documents in bytes that no other documents have: of each value what kind it is and how long, and then what it is.
 
 use regorus::Value;
+
+use super::telling::{Object, Told};
 
 /// Most that is written, in bytes.
 const MAX_BYTES: usize = 4 * 1024;
 
-/// Values one after the other.
+/// A document, written as it is told.
 #[derive(Debug, Default)]
-pub(super) struct Distinct(Vec<u8>);
+pub(crate) struct Distinct {
+    bytes: Vec<u8>,
+    /// Whether something could not be written.
+    is_cut: bool,
+}
 
 impl Distinct {
-    /// Writes a value; `None` if it is too long, or of a kind that JSON does not have.
-    pub(super) fn value(&mut self, value: &Value) -> Option<()> {
+    /// Begins anew.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.is_cut = false;
+    }
+
+    /// What was written; `None` if it was too long, or of a kind that JSON does not have.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        (!self.is_cut).then_some(self.bytes.as_slice())
+    }
+
+    fn value(&mut self, value: &Value) {
         match value {
-            Value::Null => self.0.push(b'0'),
-            Value::Bool(false) => self.0.push(b'f'),
-            Value::Bool(true) => self.0.push(b't'),
+            Value::Null => self.bytes.push(b'0'),
+            Value::Bool(flag) => self.flag(*flag),
             // Numbers that are the same in JSON are the same to a policy.
-            Value::Number(number) => self.text(b'n', &number.format_decimal())?,
-            Value::String(text) => self.text(b's', text)?,
+            Value::Number(number) => self.counted(b'n', &number.format_decimal()),
+            Value::String(text) => self.text(text),
             Value::Array(items) => {
-                self.count(b'a', items.len())?;
-                items.iter().try_for_each(|item| self.value(item))?;
+                self.bytes.push(b'[');
+                for item in items.iter() {
+                    if self.is_cut {
+                        return;
+                    }
+                    self.value(item);
+                }
+                self.bytes.push(b']');
             }
             Value::Object(members) => {
-                self.count(b'o', members.len())?;
+                self.bytes.push(b'{');
                 for (name, value) in members.iter() {
-                    self.value(name)?;
-                    self.value(value)?;
+                    if self.is_cut {
+                        return;
+                    }
+                    self.value(name);
+                    self.value(value);
                 }
+                self.bytes.push(b'}');
             }
-            Value::Set(_) | Value::Undefined => return None,
+            Value::Set(_) | Value::Undefined => self.is_cut = true,
         }
-        (self.0.len() <= MAX_BYTES).then_some(())
+        self.is_cut |= self.bytes.len() > MAX_BYTES;
     }
 
-    /// Writes what stands for a value.
-    pub(super) fn number(&mut self, number: u64) {
-        self.0.push(b'#');
-        self.0.extend(number.to_le_bytes());
+    fn flag(&mut self, flag: bool) {
+        self.bytes.push(if flag { b't' } else { b'f' });
     }
 
-    /// What was written.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.0
+    fn number(&mut self, kind: u8, number: u64) {
+        self.bytes.push(kind);
+        self.bytes.extend(number.to_le_bytes());
     }
 
-    fn text(&mut self, kind: u8, text: &str) -> Option<()> {
-        if text.len() > MAX_BYTES {
-            return None;
+    fn text(&mut self, text: &str) {
+        self.counted(b's', text);
+    }
+
+    fn counted(&mut self, kind: u8, text: &str) {
+        match u16::try_from(text.len()) {
+            Ok(length) if usize::from(length) <= MAX_BYTES => {
+                self.bytes.push(kind);
+                self.bytes.extend(length.to_le_bytes());
+                self.bytes.extend(text.as_bytes());
+            }
+            _ => self.is_cut = true,
         }
-        self.count(kind, text.len())?;
-        self.0.extend(text.as_bytes());
-        Some(())
+    }
+}
+
+impl Object for Distinct {
+    fn tell(&mut self, name: &str, what: Told<'_>) {
+        if self.is_cut {
+            return;
+        }
+        self.text(name);
+        match what {
+            Told::Flag(flag) => self.flag(flag),
+            Told::Number(number) => self.number(b'u', number),
+            Told::Text(text) => self.text(text),
+            Told::Value(value) => self.value(&value),
+            // Of what it is told is the same for as long as it has this number.
+            Told::Resource(resource) => self.number(b'#', resource.number()),
+        }
+        self.is_cut |= self.bytes.len() > MAX_BYTES;
     }
 
-    fn count(&mut self, kind: u8, count: usize) -> Option<()> {
-        self.0.push(kind);
-        self.0.extend(u32::try_from(count).ok()?.to_le_bytes());
-        Some(())
+    fn tell_object(&mut self, name: &str, tell: &mut dyn FnMut(&mut dyn Object)) {
+        self.text(name);
+        self.bytes.push(b'{');
+        tell(self);
+        self.bytes.push(b'}');
     }
 }
 
@@ -74,8 +122,8 @@ mod tests {
 
     fn written(value: serde_json::Value) -> Option<Vec<u8>> {
         let mut distinct = Distinct::default();
-        distinct.value(&Value::from(value))?;
-        Some(distinct.into_bytes())
+        distinct.value(&Value::from(value));
+        distinct.whole().map(<[u8]>::to_vec)
     }
 
     #[test]
@@ -130,9 +178,48 @@ mod tests {
 
     #[test]
     fn what_is_long_is_not_written() {
-        assert!(written(json!("x".repeat(MAX_BYTES - 5))).is_some());
-        assert!(written(json!("x".repeat(MAX_BYTES - 4))).is_none());
+        assert!(written(json!("x".repeat(MAX_BYTES - 3))).is_some());
+        assert!(written(json!("x".repeat(MAX_BYTES - 2))).is_none());
         assert!(written(json!(vec![1; MAX_BYTES])).is_none());
         assert!(written(json!({"a": vec!["x".repeat(1_000); 5]})).is_none());
+        let mut distinct = Distinct::default();
+        for _ in 0..2 {
+            distinct.tell("a", Told::Text(&"x".repeat(MAX_BYTES)));
+            distinct.tell("b", Told::Flag(true));
+            assert!(distinct.whole().is_none(), "what came later was short");
+            distinct.clear();
+            distinct.tell("b", Told::Flag(true));
+            assert!(distinct.whole().is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_not_what_is_told_otherwise() {
+        type Tell = fn(&mut Distinct);
+        let told: [Tell; 8] = [
+            |_| {},
+            |told| told.tell("a", Told::Text("b")),
+            |told| told.tell("a", Told::Number(0)),
+            |told| told.tell_object("a", &mut |_| {}),
+            |told| told.tell_object("a", &mut |inner| inner.tell("b", Told::Flag(true))),
+            |told| {
+                told.tell_object("a", &mut |_| {});
+                told.tell("b", Told::Flag(true));
+            },
+            |told| {
+                told.tell("a", Told::Flag(true));
+                told.tell("b", Told::Flag(true));
+            },
+            |told| told.tell("a", Told::Flag(false)),
+        ];
+        let distinct: HashSet<Vec<u8>> = told
+            .iter()
+            .map(|tell| {
+                let mut distinct = Distinct::default();
+                tell(&mut distinct);
+                distinct.whole().unwrap().to_vec()
+            })
+            .collect();
+        assert_eq!(distinct.len(), told.len());
     }
 }

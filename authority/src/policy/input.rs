@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use regorus::Value;
 
-use super::{distinct::Distinct, reads::Reads};
+use super::{
+    distinct::Distinct,
+    reads::Reads,
+    telling::{Members, Told},
+};
 use crate::{
     mandate::{Claims, Presented},
     path::NormalPath,
@@ -109,7 +113,8 @@ impl PolicyInput {
         let claims = exchange.subject.map(|subject| subject.claims());
         let subject_claims = exchange.subject.map(|subject| subject.document(&reads));
         let sid = claims.map(|claims| claims.sid.as_str());
-        let mut document = Members::of(&reads);
+        let mut told = BTreeMap::new();
+        let mut document = Members::new(&reads, &mut told);
         document.add("schema_version", || SCHEMA_VERSION.into());
         document.add_object("principal", |principal| {
             tell_principal(principal, exchange.client_id, exchange.zone_id, claims);
@@ -117,68 +122,55 @@ impl PolicyInput {
                 principal.add("agent_session_id", || session.id.into());
                 principal.add("lifecycle", || session.lifecycle.into());
                 if !session.labels.is_empty() {
-                    principal.add("labels", || texts(session.labels));
+                    principal.add("labels", || texts(session.labels).into());
                 }
             }
             principal.add("registration_method", || {
                 exchange.registration_method.into()
             });
         });
-        document.add("resource", || exchange.resource.document().clone());
+        document.add("resource", || Told::Resource(exchange.resource));
         document.add_object("action", |action| {
             action.add("id", || "TokenExchange".into());
         });
         document.add_object("context", |context| {
             tell_actor(context, exchange.client_id);
             context.add("challenge_resolved", || false.into());
-            context.add("requested_scopes", || texts(exchange.requested_scopes));
+            context.add("requested_scopes", || {
+                texts(exchange.requested_scopes).into()
+            });
             context.add("time", || exchange.now.0.into());
-            context.add_if("subject_claims", subject_claims, |claims| claims);
-            context.add_if("trace_id", exchange.trace_id, Value::from);
-            context.add_if("session_id", sid, Value::from);
+            context.add_if("subject_claims", subject_claims, Told::Value);
+            context.add_if("trace_id", exchange.trace_id, Told::Text);
+            context.add_if("session_id", sid, Told::Text);
             let session = exchange.session.map(|session| session.id);
-            context.add_if("agent_session_id", session, Value::from);
+            context.add_if("agent_session_id", session, Told::Text);
             let edge = exchange.delegation.map(|edge| edge.id);
-            context.add_if("delegation_edge_id", edge, Value::from);
+            context.add_if("delegation_edge_id", edge, Told::Text);
         });
         if let Some(sid) = sid {
             document.add_object("session", |session| session.add("id", || sid.into()));
         }
         match (exchange.delegation, claims) {
-            (Some(edge), _) => document.add("delegation_edge", || passed_on(&edge)),
+            (Some(edge), _) => document.add("delegation_edge", || passed_on(&edge).into()),
             (None, Some(claims)) => tell_delegation(&mut document, claims),
             (None, None) => {}
         }
-        Self(document.into())
+        Self(told.into())
     }
 
     /// The document for a call, as far as it is read.
     pub fn call(call: &Call<'_>) -> Self {
         let MandateInput {
-            document, context, ..
+            mut document,
+            mut context,
+            ..
         } = call.mandate.input(call.reads, call.seen);
-        let mut document = Members {
-            reads: call.reads,
-            held: document,
-        };
-        document.add("resource", || call.resource.document().clone());
-        document.add_object("action", |action| {
-            action.add("id", || "Request".into());
-            action.add("method", || call.method.into());
-            action.add("path", || call.path.as_str().into());
-            action.add("host", || call.host.into());
-            if let Some(operation) = call.operation {
-                action.add_object("operation", |told| {
-                    told.add("method", || operation.method.as_str().into());
-                    told.add("path", || operation.path.as_str().into());
-                    told.add("scope", || operation.scope.as_str().into());
-                });
-            }
-        });
-        document.add_object("context", |told| {
-            told.held = context;
-            told.add("time", || call.now.0.into());
-        });
+        tell_call(&mut Members::new(call.reads, &mut document), call);
+        if let Some(reads) = call.reads.member("context") {
+            tell_moment(&mut Members::new(reads, &mut context), call);
+            document.insert("context".into(), context.into());
+        }
         Self(document.into())
     }
 
@@ -198,23 +190,18 @@ impl PolicyInput {
     pub(super) fn document(&self) -> &Value {
         &self.0
     }
+}
 
-    /// The document in bytes that no other document about a call has: `resource`, which is told of as it is, by its
-    /// number. `None` if it is too long to be worth it.
-    pub(crate) fn written(&self, resource: &Resource) -> Option<Vec<u8>> {
-        let Value::Object(members) = &self.0 else {
-            return None;
-        };
-        let mut written = Distinct::default();
-        for (name, value) in members.iter() {
-            written.value(name)?;
-            if matches!(name, Value::String(name) if **name == *"resource") {
-                written.number(resource.number());
-            } else {
-                written.value(value)?;
-            }
-        }
-        Some(written.into_bytes())
+impl Call<'_> {
+    /// Writes the [document](PolicyInput::call) for the call so that it is told from every other, without making it.
+    pub(crate) fn write(&self, to: &mut Distinct) {
+        let mut document = Members::new(self.reads, to);
+        tell_mandate(&mut document, self.mandate);
+        tell_call(&mut document, self);
+        document.add_object("context", |context| {
+            tell_caller(context, self.mandate);
+            tell_moment(context, self);
+        });
     }
 }
 
@@ -229,35 +216,14 @@ pub(crate) struct MandateInput {
 impl MandateInput {
     /// Of a mandate, as far as it is read.
     pub(crate) fn new(mandate: &Presented<'_>, reads: &Arc<Reads>) -> Self {
-        let claims = mandate.claims();
-        let sid = claims.sid.as_str();
-        let mut document = Members::of(reads);
-        document.add("schema_version", || SCHEMA_VERSION.into());
-        document.add_object("principal", |principal| {
-            let (client_id, zone_id) = (claims.client_id.as_str(), claims.zone_id.as_str());
-            tell_principal(principal, client_id, zone_id, Some(claims));
-        });
-        document.add_object("session", |session| session.add("id", || sid.into()));
-        tell_delegation(&mut document, claims);
-        let mut context = BTreeMap::new();
+        let (mut document, mut context) = (BTreeMap::new(), BTreeMap::new());
+        tell_mandate(&mut Members::new(reads, &mut document), mandate);
         if let Some(reads) = reads.member("context") {
-            let mut told = Members::of(reads);
-            tell_actor(&mut told, claims.client_id.as_str());
-            if let Some(reads) = reads.member("subject_claims") {
-                told.add("subject_claims", || mandate.document(reads));
-            }
-            told.add("challenge_resolved", || false.into());
-            told.add("requested_scopes", Value::new_array);
-            told.add("session_id", || sid.into());
-            let session = claims.agent_session_id.as_ref();
-            told.add_if("agent_session_id", session, |id| id.as_str().into());
-            let edge = claims.delegation_edge_id.as_ref();
-            told.add_if("delegation_edge_id", edge, |id| id.as_str().into());
-            context = told.held;
+            tell_caller(&mut Members::new(reads, &mut context), mandate);
         }
         Self {
             reads: Arc::clone(reads),
-            document: document.held,
+            document,
             context,
         }
     }
@@ -268,45 +234,55 @@ impl MandateInput {
     }
 }
 
-/// The members of an object, as far as it is read.
-struct Members<'r> {
-    reads: &'r Reads,
-    held: BTreeMap<Value, Value>,
+/// What a document tells of the mandate.
+fn tell_mandate(document: &mut Members<'_>, mandate: &Presented<'_>) {
+    let claims = mandate.claims();
+    document.add("schema_version", || SCHEMA_VERSION.into());
+    document.add_object("principal", |principal| {
+        let (client_id, zone_id) = (claims.client_id.as_str(), claims.zone_id.as_str());
+        tell_principal(principal, client_id, zone_id, Some(claims));
+    });
+    document.add_object("session", |session| {
+        session.add("id", || claims.sid.as_str().into());
+    });
+    tell_delegation(document, claims);
 }
 
-impl<'r> Members<'r> {
-    fn of(reads: &'r Reads) -> Self {
-        Self {
-            reads,
-            held: BTreeMap::new(),
-        }
-    }
-
-    fn add(&mut self, name: &str, make: impl FnOnce() -> Value) {
-        if self.reads.member(name).is_some() {
-            self.held.insert(name.into(), make());
-        }
-    }
-
-    fn add_if<T>(&mut self, name: &str, what: Option<T>, make: impl FnOnce(T) -> Value) {
-        if let Some(what) = what {
-            self.add(name, || make(what));
-        }
-    }
-
-    fn add_object(&mut self, name: &str, tell: impl FnOnce(&mut Members<'r>)) {
-        if let Some(reads) = self.reads.member(name) {
-            let mut members = Members::of(reads);
-            tell(&mut members);
-            self.held.insert(name.into(), members.into());
-        }
-    }
+/// What its context tells of the mandate.
+fn tell_caller(context: &mut Members<'_>, mandate: &Presented<'_>) {
+    let claims = mandate.claims();
+    tell_actor(context, claims.client_id.as_str());
+    mandate.tell_claims(context, "subject_claims");
+    context.add("challenge_resolved", || false.into());
+    context.add("requested_scopes", || Value::new_array().into());
+    context.add("session_id", || claims.sid.as_str().into());
+    let session = claims.agent_session_id.as_ref();
+    context.add_if("agent_session_id", session, |id| id.as_str().into());
+    let edge = claims.delegation_edge_id.as_ref();
+    context.add_if("delegation_edge_id", edge, |id| id.as_str().into());
 }
 
-impl From<Members<'_>> for Value {
-    fn from(members: Members<'_>) -> Self {
-        members.held.into()
-    }
+/// What a document tells of the call.
+fn tell_call(document: &mut Members<'_>, call: &Call<'_>) {
+    document.add("resource", || Told::Resource(call.resource));
+    document.add_object("action", |action| {
+        action.add("id", || "Request".into());
+        action.add("method", || call.method.into());
+        action.add("path", || call.path.as_str().into());
+        action.add("host", || call.host.into());
+        if let Some(operation) = call.operation {
+            action.add_object("operation", |told| {
+                told.add("method", || operation.method.as_str().into());
+                told.add("path", || operation.path.as_str().into());
+                told.add("scope", || operation.scope.as_str().into());
+            });
+        }
+    });
+}
+
+/// What its context tells of the call.
+fn tell_moment(context: &mut Members<'_>, call: &Call<'_>) {
+    context.add("time", || call.now.0.into());
 }
 
 /// A resource as the policy sees it.
@@ -332,14 +308,14 @@ fn tell_principal(
         let session = claims.agent_session_id.as_ref();
         principal.add_if("agent_session_id", session, |id| id.as_str().into());
         if !claims.labels.is_empty() {
-            principal.add("labels", || texts(&claims.labels));
+            principal.add("labels", || texts(&claims.labels).into());
         }
     }
 }
 
 fn tell_actor(context: &mut Members<'_>, client_id: &str) {
     context.add("actor_claims", || {
-        object([("caracal_client_id", client_id.into())])
+        object([("caracal_client_id", client_id.into())]).into()
     });
 }
 
@@ -356,9 +332,8 @@ fn tell_delegation(document: &mut Members<'_>, claims: &Claims) {
         edge.add_if("target_session_id", target, |id| id.as_str().into());
         edge.add("path", || {
             let path = claims.delegation_path.iter();
-            path.map(|id| Value::from(id.as_str()))
-                .collect::<Vec<_>>()
-                .into()
+            let path: Vec<_> = path.map(|id| Value::from(id.as_str())).collect();
+            Told::Value(path.into())
         });
         let root = claims.delegation_chain.first();
         edge.add_if("root_application_id", root, |hop| {

@@ -26,6 +26,7 @@ mod program;
 mod reads;
 mod rewrite;
 mod rules;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ pub use self::{
     reads::Reads,
     rules::{RuleText, rules_that_say},
 };
+pub(crate) use self::{distinct::Distinct, telling::Members};
 
 /// What every policy defines, and the only thing that is asked of it.
 pub const ENTRY_POINT: &str = "data.caracal.authz.result";
