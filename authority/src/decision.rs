@@ -21,7 +21,7 @@ use self::{
 
 use crate::{
     audit::Event,
-    mandate::{Mandate, MandateUse, Presented},
+    mandate::{Mandate, MandateUse},
     path::NormalPath,
     policy::{
         EvalError, Evaluator, PolicyResult, Reads,
@@ -116,18 +116,18 @@ impl Permit {
 
 /// A call whose caller is known: the mandate is verified and is for the resource.
 #[derive(Debug)]
-pub struct IdentifiedCall<'r> {
-    mandate: Presented<'r>,
+pub struct IdentifiedCall {
+    mandate: Arc<Mandate>,
     identifier: String,
     path: NormalPath,
     cached: bool,
     now: Timestamp,
 }
 
-impl IdentifiedCall<'_> {
+impl IdentifiedCall {
     /// The mandate.
     pub fn mandate(&self) -> &Arc<Mandate> {
-        self.mandate.mandate()
+        &self.mandate
     }
 
     /// Whether the mandate had been verified before.
@@ -154,9 +154,9 @@ impl Suspect {
 
 /// How far a request is known.
 #[derive(Debug)]
-pub enum Identified<'r> {
+pub enum Identified {
     /// The caller is known, and not revoked.
-    Call(IdentifiedCall<'r>),
+    Call(IdentifiedCall),
     /// The caller is known, and may be revoked.
     Suspect(Suspect),
 }
@@ -188,27 +188,26 @@ pub fn decide(
 ///
 /// # Errors
 /// The first check that fails, as a [`Refusal`].
-pub fn identify<'r>(
+pub fn identify(
     snapshot: &mut Snapshot,
     filter: Option<&Filter>,
-    request: &Request<'r>,
+    request: &Request<'_>,
     now: Timestamp,
     account: &mut Account,
-) -> Result<Identified<'r>, Refusal> {
+) -> Result<Identified, Refusal> {
     let path = NormalPath::parse(request.target)
         .map_err(|error| Refusal::with_detail(Reason::PathAmbiguous, error.to_string()))?;
     account.path = Some(Event::text(path.as_str()));
     let identifier = called_resource(snapshot, request, &path)?.to_owned();
     account.resource = Some(Event::text(&identifier));
     let (mandate, cached) = bearer::mandate(snapshot, request.authorization, now)?;
-    account.mandate = Some(Arc::clone(mandate.mandate()));
+    account.mandate = Some(Arc::clone(&mandate));
     let claims = mandate.claims();
     let findings = filter.map_or(Finding::Clear, |filter| filter.find(&mandate));
     match findings {
         Finding::Clear => {}
         Finding::Revoked => return Err(Reason::TokenRevoked.into()),
         Finding::Suspect(places) => {
-            let mandate = mandate.into_mandate();
             return Ok(Identified::Suspect(Suspect { mandate, places }));
         }
     }
@@ -219,9 +218,9 @@ pub fn identify<'r>(
         .ok_or(Reason::ResourceUnknown)?;
     let addressed = match claims.mandate_use {
         MandateUse::Gateway => {
-            claims.aud.contains(&snapshot.issuer) && claims.target.contains(&identifier)
+            claims.is_addressed_to(&snapshot.issuer) && claims.has_target(&identifier)
         }
-        MandateUse::Resource => claims.aud.contains(&identifier),
+        MandateUse::Resource => claims.is_addressed_to(&identifier),
         MandateUse::Session => false,
     };
     if !addressed {
@@ -245,7 +244,7 @@ pub fn identify<'r>(
 pub fn authorise(
     snapshot: &mut Snapshot,
     request: &Request<'_>,
-    call: IdentifiedCall<'_>,
+    call: IdentifiedCall,
     account: &mut Account,
 ) -> (Result<Permit, Refusal>, Option<ShadowVerdict>) {
     let number = snapshot.number();
@@ -338,7 +337,7 @@ pub fn authorise(
         match said.refusal {
             Some(reason) => Err(reason.into()),
             None => Ok(Permit {
-                mandate: call.mandate.into_mandate(),
+                mandate: call.mandate,
                 identifier: call.identifier,
                 forward,
                 ends_with_mandate,
@@ -377,7 +376,7 @@ fn compare(
     input: &PolicyInput,
     enforced: Option<&Result<PolicyResult, EvalError>>,
     request: &Request<'_>,
-    call: &IdentifiedCall<'_>,
+    call: &IdentifiedCall,
 ) -> ShadowVerdict {
     let enforced = enforced.map_or_else(
         || Verdict::deny(Reason::NoActivePolicySet.code()),
@@ -422,7 +421,7 @@ fn called_resource<'a>(
 fn permitted_operation<'a>(
     resource: &'a Resource,
     method: &str,
-    call: &IdentifiedCall<'_>,
+    call: &IdentifiedCall,
 ) -> Result<Option<(usize, &'a Operation)>, Refusal> {
     let claims = call.mandate.claims();
     match resource.covering(method, &call.path) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use arcstr::Substr;
 use serde::{Deserialize, Serialize};
 
 macro_rules! id {
@@ -9,7 +10,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Substr);
 
         impl $name {
             /// The id as it stands on the wire.
@@ -24,15 +25,21 @@ macro_rules! id {
             }
         }
 
+        impl From<Substr> for $name {
+            fn from(id: Substr) -> Self {
+                Self(id)
+            }
+        }
+
         impl From<String> for $name {
             fn from(id: String) -> Self {
-                Self(id)
+                Self(id.into())
             }
         }
 
         impl From<&str> for $name {
             fn from(id: &str) -> Self {
-                Self(id.to_owned())
+                Self(id.into())
             }
         }
     )+};

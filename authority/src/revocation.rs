@@ -3,6 +3,7 @@
 //! and why, is the STS's to say.
 
 mod bloom;
+mod digests;
 mod filter;
 #[cfg(test)]
 #[cfg(not(target_arch = "wasm32"))]
@@ -16,6 +17,7 @@ mod wire;
 
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::digests::Digests;
 pub use self::{
     bloom::Bloom,
     filter::{ApplyError, Filter, Finding, MAX_CHANGES},
@@ -151,7 +153,7 @@ pub fn anchors<'a>(claims: &'a Claims, kid: &'a KeyId) -> Vec<Anchor<'a>> {
 pub struct HashKey(pub [u8; 16]);
 
 /// What stands for an anchor in a filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; Self::BYTES]);
 
 impl Digest {

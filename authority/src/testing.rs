@@ -1,6 +1,6 @@
 //! The world that tests live in: one zone with its keys, a resource, and mandates of every make.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
     ids::KeyId,
     jwks::{Jwk, JwkSet, KeySet},
     key::SigningKey,
-    mandate::{Claims, Expected, MandateUse, Presented, SubjectType, verify},
+    mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, verify},
     refusal::{Reason, Refusal},
     resource::{Operation, OperationEnforcement, ResourceSpec},
     revocation::{
@@ -69,21 +69,21 @@ pub(crate) fn keys() -> KeySet {
 /// The claims of a gateway mandate for [`DEMO`] with the scope `read`, issued now.
 pub(crate) fn claims() -> Claims {
     Claims {
-        iss: ISSUER.to_owned(),
-        sub: APP.to_owned(),
-        aud: vec![ISSUER.to_owned()],
+        iss: ISSUER.into(),
+        sub: APP.into(),
+        aud: vec![ISSUER.into()],
         exp: NOW.plus(900),
         iat: NOW,
         nbf: None,
-        jti: "jti-1".to_owned(),
+        jti: "jti-1".into(),
         zone_id: ZONE.into(),
         client_id: APP.into(),
         sid: "sid-1".into(),
         root_sid: "root-1".into(),
         mandate_use: MandateUse::Gateway,
         sub_type: SubjectType::Application,
-        scope: Some("read".to_owned()),
-        target: vec![DEMO.to_owned()],
+        scope: Some("read".into()),
+        target: vec![DEMO.into()],
         agent_session_id: None,
         session_path: Vec::new(),
         granting_sessions: Vec::new(),
@@ -182,7 +182,7 @@ pub(crate) fn verify_as(
     token: &str,
     uses: &[MandateUse],
     now: Timestamp,
-) -> Result<Presented<'static>, Refusal> {
+) -> Result<Arc<Mandate>, Refusal> {
     let zone = ZONE.into();
     let expected = Expected {
         issuer: ISSUER,
@@ -196,7 +196,7 @@ pub(crate) fn verify_as(
 pub(crate) const TAG_KEY: TagKey = TagKey::new([7; TagKey::BYTES]);
 
 /// Verifies as a gateway of the zone does.
-pub(crate) fn verified(token: &str) -> Result<Presented<'static>, Refusal> {
+pub(crate) fn verified(token: &str) -> Result<Arc<Mandate>, Refusal> {
     verify_as(token, &GATEWAY, NOW)
 }
 

@@ -187,7 +187,7 @@ impl Call {
             Forward::ResourceMandate => {
                 let question = Question {
                     key: Key {
-                        jti: claims.jti.clone(),
+                        jti: claims.jti.to_string(),
                         resource: permit.resource().to_owned(),
                     },
                     token: presented(&self.head),

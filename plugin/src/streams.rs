@@ -248,13 +248,13 @@ mod tests {
         let keys = KeySet::from_jwks(&JwkSet { keys: vec![jwk] }).unwrap();
         let issuer = "https://sts.test";
         let claims = Claims {
-            iss: issuer.to_owned(),
-            sub: "app-1".to_owned(),
-            aud: vec![issuer.to_owned()],
+            iss: issuer.into(),
+            sub: "app-1".into(),
+            aud: vec![issuer.into()],
             exp: Timestamp(2_000),
             iat: Timestamp(1_000),
             nbf: None,
-            jti: "jti-1".to_owned(),
+            jti: "jti-1".into(),
             zone_id: zone.clone(),
             client_id: "app-1".into(),
             sid: "sid-1".into(),
@@ -282,7 +282,6 @@ mod tests {
             zone: &zone,
             uses: &[MandateUse::Gateway],
         };
-        let verified = verify(&token, &keys, &expected, claims.iat).unwrap();
-        verified.into_mandate()
+        verify(&token, &keys, &expected, claims.iat).unwrap()
     }
 }

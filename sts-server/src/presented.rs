@@ -1,8 +1,10 @@
 //! Mandates of this STS that come back to it, and who it is that calls with one.
 
+use std::sync::Arc;
+
 use authority::{
     audit::Actor,
-    mandate::{Claims, Expected, LIFECYCLE_SCOPE, MandateUse, Presented},
+    mandate::{Claims, Expected, LIFECYCLE_SCOPE, Mandate, MandateUse},
     refusal::Reason,
 };
 
@@ -34,7 +36,7 @@ pub(crate) enum Caller {
 /// An application that calls.
 pub(crate) struct CallingApplication {
     pub(crate) application: Application,
-    pub(crate) mandate: Presented<'static>,
+    pub(crate) mandate: Arc<Mandate>,
 }
 
 impl CallingApplication {
@@ -82,7 +84,7 @@ impl Sts {
         zone: &Zone,
         token: &Secret,
         uses: &[MandateUse],
-    ) -> Result<Result<Presented<'static>, Rejected>> {
+    ) -> Result<Result<Arc<Mandate>, Rejected>> {
         let now = Moment::now();
         let keys = keys::jwks(&self.store.keys(&zone.id).await?, now);
         let keys = self

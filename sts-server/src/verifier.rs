@@ -8,7 +8,7 @@ use std::{
 use authority::{
     ids::ZoneId,
     jwks::{JwkSet, JwksError, KeySet},
-    mandate::{Expected, MandateCache, Presented, verify_once},
+    mandate::{Expected, Mandate, MandateCache, verify_once},
     refusal::Refusal,
     tags::TagKey,
     time::Timestamp,
@@ -72,7 +72,7 @@ impl Verifier {
         keys: &KeySet,
         expected: &Expected<'_>,
         now: Timestamp,
-    ) -> Result<Presented<'static>, Refusal> {
+    ) -> Result<Arc<Mandate>, Refusal> {
         verify_once(&self.known, token, keys, expected, now)
     }
 }

@@ -137,21 +137,21 @@ pub enum PublicKeyForm {
 pub fn claims(scope: &str) -> Claims {
     let now = now();
     Claims {
-        iss: ISSUER.to_owned(),
-        sub: APPLICATION.to_owned(),
-        aud: vec![ISSUER.to_owned()],
+        iss: ISSUER.into(),
+        sub: APPLICATION.into(),
+        aud: vec![ISSUER.into()],
         exp: Timestamp(now + 900),
         iat: Timestamp(now),
         nbf: None,
-        jti: format!("jti-{now}-{scope}"),
+        jti: format!("jti-{now}-{scope}").into(),
         zone_id: ZONE.into(),
         client_id: APPLICATION.into(),
         sid: "sid-1".into(),
         root_sid: "sid-1".into(),
         mandate_use: MandateUse::Gateway,
         sub_type: SubjectType::Application,
-        scope: Some(scope.to_owned()),
-        target: vec![RESOURCE.to_owned()],
+        scope: Some(scope.into()),
+        target: vec![RESOURCE.into()],
         agent_session_id: None,
         session_path: Vec::new(),
         granting_sessions: Vec::new(),
@@ -170,7 +170,7 @@ pub fn claims(scope: &str) -> Claims {
 /// The claims of a good resource mandate.
 pub fn resource_claims(scope: &str) -> Claims {
     Claims {
-        aud: vec![RESOURCE.to_owned()],
+        aud: vec![RESOURCE.into()],
         mandate_use: MandateUse::Resource,
         ..claims(scope)
     }

@@ -69,7 +69,7 @@ fn what_a_client_says_about_itself_never_arrives() {
 #[test]
 fn a_claim_cannot_break_out_of_its_header() {
     let mut breaking = claims("demo:read");
-    breaking.sub = "me\r\nx-admin: true, 100% caf\u{e9}".to_owned();
+    breaking.sub = "me\r\nx-admin: true, 100% caf\u{e9}".into();
     let request = Request::get("/demo/items").bearer(&ISSUER.sign(&breaking));
     let arrival = SITE.allowed(request);
     assert_eq!(
@@ -121,7 +121,7 @@ fn the_scheme_is_bearer_in_any_case() {
 #[test]
 fn a_resource_is_named_by_its_binding_or_else_by_the_routing_header() {
     let mut claims = claims("demo:read");
-    claims.target = vec![RESOURCE.to_owned(), UNBOUND.to_owned()];
+    claims.target = vec![RESOURCE.into(), UNBOUND.into()];
     let mandate = ISSUER.sign(&claims);
     let free = || Request::get("/free/things").bearer(&mandate);
     SITE.allowed(free().header("x-caracal-resource", UNBOUND));

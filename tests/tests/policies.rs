@@ -131,7 +131,7 @@ fn the_decision_contract_refuses_what_the_data_documents_do_not_grant() {
     site.refused(call(&wide), &denied("role_scope_mismatch"));
     let mut stranger = claims("demo:read");
     stranger.client_id = "app-2".into();
-    stranger.sub = "app-2".to_owned();
+    stranger.sub = "app-2".into();
     site.refused(
         call(&ISSUER.sign(&stranger)),
         &denied("resource_not_granted"),

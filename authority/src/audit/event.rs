@@ -294,10 +294,10 @@ impl From<&Claims> for MandateFacts {
         let texts = |ids: &mut dyn Iterator<Item = &str>| ids.map(str::to_owned).collect();
         Self {
             client_id: Some(claims.client_id.to_string()),
-            sub: Some(claims.sub.clone()),
+            sub: Some(claims.sub.to_string()),
             sid: Some(claims.sid.to_string()),
             root_sid: Some(claims.root_sid.to_string()),
-            jti: Some(claims.jti.clone()),
+            jti: Some(claims.jti.to_string()),
             mandate_use: Some(claims.mandate_use),
             agent_session_id: claims.agent_session_id.as_ref().map(ToString::to_string),
             session_path: texts(&mut claims.session_path.iter().map(|id| id.as_str())),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::SingleHeader;
 use crate::{
-    mandate::{Expected, MAX_TOKEN_BYTES, MandateCache, MandateUse, Presented, Tagged, verify},
+    mandate::{Expected, MAX_TOKEN_BYTES, Mandate, MandateCache, MandateUse, Tagged, verify},
     refusal::{Reason, Refusal},
     snapshot::Snapshot,
     time::Timestamp,
@@ -19,11 +19,11 @@ const GATEWAY_USES: [MandateUse; 2] = [MandateUse::Gateway, MandateUse::Resource
 ///
 /// # Errors
 /// The first check that fails, as a [`Refusal`].
-pub(super) fn mandate<'r>(
+pub(super) fn mandate(
     snapshot: &mut Snapshot,
-    authorization: SingleHeader<'r>,
+    authorization: SingleHeader<'_>,
     now: Timestamp,
-) -> Result<(Presented<'r>, bool), Refusal> {
+) -> Result<(Arc<Mandate>, bool), Refusal> {
     let authorization = sent_once(authorization)?;
     let cache = &mut snapshot.cache;
     let plain = plain_bearer(authorization).map(|token| cache.tagged(token));
@@ -58,17 +58,17 @@ pub(super) fn mandate<'r>(
             cache.refuse(&tagged);
         }
     })?;
-    cache.insert(&tagged, Arc::clone(verified.mandate()));
+    cache.insert(&tagged, Arc::clone(&verified));
     Ok((verified, false))
 }
 
 /// The mandate that `token` was verified to be, forgotten if its time is over.
-fn known<'r>(
+fn known(
     cache: &mut MandateCache,
-    token: &Tagged<'r>,
+    token: &Tagged<'_>,
     now: Timestamp,
-) -> Option<Result<Presented<'r>, Refusal>> {
-    let known = cache.get(token)?;
+) -> Option<Result<Arc<Mandate>, Refusal>> {
+    let known = Arc::clone(cache.get(token)?);
     let in_time = known.check_time(now);
     Some(in_time.map(|()| known).inspect_err(|_| cache.remove(token)))
 }

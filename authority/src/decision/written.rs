@@ -161,7 +161,7 @@ mod tests {
             "hop_count": 2,
         }));
         let mandates = [None, Some(plain), Some(full)]
-            .map(|token| token.map(|token| verified(&token).unwrap().into_mandate()));
+            .map(|token| token.map(|token| verified(&token).unwrap()));
         let mut accounts = Vec::new();
         for mandate in mandates {
             for evaluated in [false, true] {

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use super::{Mandate, Presented};
+use super::Mandate;
 use crate::tags::{AsItIs, Kept, Tag, TagKey};
 
 /// Verified mandates by their exact text, bounded in number.
@@ -84,9 +84,8 @@ impl MandateCache {
 
     /// The mandate that `token` was verified to be. What is found was looked at before, so that nobody has to
     /// look whether it is a token at all.
-    pub fn get<'t>(&mut self, token: &Tagged<'t>) -> Option<Presented<'t>> {
-        let mandate = self.held.get(token.tag)?;
-        Some(Presented::again(Arc::clone(mandate), token.text))
+    pub fn get(&mut self, token: &Tagged<'_>) -> Option<&Arc<Mandate>> {
+        self.held.get(token.tag)
     }
 
     /// Remembers that `token` is `mandate`.
@@ -127,13 +126,13 @@ mod tests {
 
     fn mandate(name: &str) -> (String, Arc<Mandate>) {
         let token = token(json!({"jti": name}));
-        let mandate = verified(&token).unwrap().into_mandate();
+        let mandate = verified(&token).unwrap();
         (token, mandate)
     }
 
     fn find(cache: &mut MandateCache, text: &str) -> Option<Arc<Mandate>> {
         let tagged = cache.tagged(text.as_bytes());
-        cache.get(&tagged).map(Presented::into_mandate)
+        cache.get(&tagged).map(Arc::clone)
     }
 
     fn insert(cache: &mut MandateCache, text: &str, mandate: &Arc<Mandate>) {

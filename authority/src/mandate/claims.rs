@@ -1,9 +1,12 @@
 //! The claims of a mandate, as minted and as read.
 
+mod read;
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Deserializer, Serialize};
+pub(super) use self::read::read;
+use arcstr::Substr;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{AgentSessionId, ApplicationId, AuthorityRecordId, DelegationId, ZoneId},
@@ -51,7 +54,7 @@ pub struct DelegationHop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// The application that acts.
-    pub sub: String,
+    pub sub: Substr,
     /// Its session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_session_id: Option<AgentSessionId>,
@@ -66,7 +69,7 @@ impl Actor {
     pub fn of_chain(chain: &[DelegationHop]) -> Option<Self> {
         chain.iter().skip(1).fold(None, |before, hop| {
             Some(Self {
-                sub: hop.application_id.to_string(),
+                sub: hop.application_id.as_str().into(),
                 agent_session_id: hop.agent_session_id.clone(),
                 act: before.map(Box::new),
             })
@@ -78,11 +81,11 @@ impl Actor {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Claims {
     /// Issuer: the STS.
-    pub iss: String,
+    pub iss: Substr,
     /// Subject: an application id, or a user at a federated issuer.
-    pub sub: String,
+    pub sub: Substr,
     /// Audience.
-    pub aud: Vec<String>,
+    pub aud: Vec<Substr>,
     /// Expiry.
     pub exp: Timestamp,
     /// Time of issue.
@@ -91,7 +94,7 @@ pub struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<Timestamp>,
     /// This mandate's own id.
-    pub jti: String,
+    pub jti: Substr,
     /// Zone.
     pub zone_id: ZoneId,
     /// The application that the mandate was issued to.
@@ -107,10 +110,10 @@ pub struct Claims {
     pub sub_type: SubjectType,
     /// Scopes, separated by spaces (RFC 6749 section 3.3).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
+    pub scope: Option<Substr>,
     /// Resources that the mandate is for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub target: Vec<String>,
+    pub target: Vec<Substr>,
     /// Governed session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_session_id: Option<AgentSessionId>,
@@ -123,7 +126,7 @@ pub struct Claims {
     pub granting_sessions: Vec<AgentSessionId>,
     /// Labels of the session.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub labels: Vec<String>,
+    pub labels: Vec<Substr>,
     /// Delegation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegation_edge_id: Option<DelegationId>,
@@ -161,6 +164,16 @@ impl Claims {
             .as_deref()
             .unwrap_or_default()
             .split_ascii_whitespace()
+    }
+
+    /// Whether `audience` is among those that the mandate is for.
+    pub fn is_addressed_to(&self, audience: &str) -> bool {
+        self.aud.iter().any(|own| own == audience)
+    }
+
+    /// Whether `resource` is among the targets.
+    pub fn has_target(&self, resource: &str) -> bool {
+        self.target.iter().any(|own| own == resource)
     }
 
     /// Whether the application is among those from which the mandate's authority came, its own included.
@@ -229,45 +242,35 @@ impl Claims {
     }
 }
 
-/// The claims as they arrive: anything may be missing. Unknown claims are passed over here and kept
-/// in the document that the policy sees.
-#[derive(Deserialize)]
+/// The claims as they arrive: anything may be missing. Unknown claims are looked at, and left to the policy.
+#[derive(Default)]
 pub(super) struct RawClaims {
-    iss: Option<String>,
-    sub: Option<String>,
-    #[serde(default, deserialize_with = "one_or_many")]
-    aud: Vec<String>,
+    iss: Option<Substr>,
+    sub: Option<Substr>,
+    aud: Vec<Substr>,
     pub(super) exp: Option<Timestamp>,
     pub(super) iat: Option<Timestamp>,
     pub(super) nbf: Option<Timestamp>,
-    jti: Option<String>,
+    jti: Option<Substr>,
     zone_id: Option<ZoneId>,
     client_id: Option<ApplicationId>,
     sid: Option<AuthorityRecordId>,
     root_sid: Option<AuthorityRecordId>,
-    #[serde(rename = "use")]
-    mandate_use: Option<String>,
+    mandate_use: Option<Substr>,
     sub_type: Option<SubjectType>,
-    scope: Option<String>,
-    #[serde(default)]
-    target: Vec<String>,
+    scope: Option<Substr>,
+    target: Vec<Substr>,
     agent_session_id: Option<AgentSessionId>,
-    #[serde(default)]
     session_path: Vec<AgentSessionId>,
-    #[serde(default)]
     granting_sessions: Vec<AgentSessionId>,
-    #[serde(default)]
-    labels: Vec<String>,
+    labels: Vec<Substr>,
     delegation_edge_id: Option<DelegationId>,
     source_session_id: Option<AgentSessionId>,
     target_session_id: Option<AgentSessionId>,
-    #[serde(default)]
     delegation_path: Vec<DelegationId>,
-    #[serde(default)]
     delegation_chain: Vec<DelegationHop>,
     hop_count: Option<u32>,
     act: Option<Actor>,
-    #[serde(default)]
     once: bool,
 }
 
@@ -362,20 +365,6 @@ fn required<T>(claim: Option<T>, name: &str) -> Result<T, Refusal> {
     claim.ok_or_else(|| missing(name))
 }
 
-fn text(claim: Option<String>, name: &str) -> Result<String, Refusal> {
+fn text(claim: Option<Substr>, name: &str) -> Result<Substr, Refusal> {
     required(claim.filter(|text| !text.is_empty()), name)
-}
-
-/// RFC 7519 section 4.1.3: an audience is an array, or one string.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(audience) => vec![audience],
-        OneOrMany::Many(audiences) => audiences,
-    })
 }

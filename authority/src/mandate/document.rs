@@ -12,13 +12,13 @@ use crate::policy::Reads;
 
 /// Whether `payload` is JSON of which [`read`] can make all. What nobody asks for is otherwise passed over without a
 /// look at it.
-pub(super) fn check(payload: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice(payload).map(|Checked| ())
+pub(super) fn check(payload: &str) -> Result<(), serde_json::Error> {
+    serde_json::from_str(payload).map(|Checked| ())
 }
 
 /// Reads of `payload`, a JSON object, as much as is read of it.
-pub(super) fn read(payload: &[u8], reads: &Reads) -> Result<Value, serde_json::Error> {
-    ReadOf(reads).deserialize(&mut serde_json::Deserializer::from_slice(payload))
+pub(super) fn read(payload: &str, reads: &Reads) -> Result<Value, serde_json::Error> {
+    ReadOf(reads).deserialize(&mut serde_json::Deserializer::from_str(payload))
 }
 
 struct ReadOf<'r>(&'r Reads);
@@ -55,7 +55,7 @@ impl<'de> Visitor<'de> for ReadOf<'_> {
 }
 
 /// Any value, looked at and not kept.
-struct Checked;
+pub(super) struct Checked;
 
 impl<'de> Deserialize<'de> for Checked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

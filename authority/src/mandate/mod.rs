@@ -4,24 +4,23 @@
 mod cache;
 mod claims;
 mod document;
-mod presented;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{
     borrow::Cow,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use arcstr::ArcStr;
 use data_encoding::BASE64URL_NOPAD;
 use jwt_compact::{Algorithm, AlgorithmExt, AlgorithmSignature, CreationError, Header};
 use serde::{Deserialize, de::IgnoredAny};
 
-use self::claims::RawClaims;
 pub use self::{
     cache::{MandateCache, Tagged},
     claims::{Actor, Claims, DelegationHop, MandateUse, SubjectType},
-    presented::Presented,
 };
 use crate::{
     decision::Known,
@@ -30,7 +29,7 @@ use crate::{
     key::{Es256, Es256Signature, SigningKey, VerifyingKey},
     policy::input::MandateInput,
     refusal::{Reason, Refusal},
-    revocation::{self, Anchor, Digest, HashKey},
+    revocation::{self, Anchor, Digest, Digests, HashKey},
     time::Timestamp,
 };
 
@@ -66,6 +65,8 @@ pub struct Expected<'a> {
 /// A verified mandate. Only [`verify`] makes one.
 #[derive(Debug)]
 pub struct Mandate {
+    /// What was signed of the token, in which the claims are.
+    payload: ArcStr,
     claims: Claims,
     key_id: KeyId,
     /// Of the anchors, by the zone's one key.
@@ -92,16 +93,13 @@ impl Mandate {
     }
 
     /// Calls `look` with the digests of its anchors, in their order, which are made once for a key.
-    pub(crate) fn with_digests<T>(&self, key: HashKey, look: impl FnOnce(&[Digest]) -> T) -> T {
+    pub(crate) fn with_digests<T>(&self, by: &Digests, look: impl FnOnce(&[Digest]) -> T) -> T {
         let make = || -> Box<[Digest]> {
             let anchors = self.anchors();
-            anchors
-                .into_iter()
-                .map(|anchor| key.digest(anchor))
-                .collect()
+            anchors.into_iter().map(|anchor| by.of(anchor)).collect()
         };
-        let (known, digests) = self.digests.get_or_init(|| (key, make()));
-        if *known == key {
+        let (known, digests) = self.digests.get_or_init(|| (by.key(), make()));
+        if *known == by.key() {
             look(digests)
         } else {
             look(&make())
@@ -185,28 +183,26 @@ pub fn verify(
     keys: &KeySet,
     expected: &Expected<'_>,
     now: Timestamp,
-) -> Result<Presented<'static>, Refusal> {
+) -> Result<Arc<Mandate>, Refusal> {
     let (payload, key_id) = authenticate(token, keys)?;
-    let raw: RawClaims =
-        serde_json::from_slice(&payload).map_err(|error| malformed_claims(&error))?;
+    let payload = std::str::from_utf8(&payload).map_err(|error| malformed_claims(&error))?;
+    let payload = ArcStr::from(payload);
+    let raw = claims::read(&payload).map_err(|error| malformed_claims(&error))?;
     if let (Some(exp), Some(iat)) = (raw.exp, raw.iat) {
         check_times(exp, iat, raw.nbf, now)?;
     }
     let claims = raw.complete(expected.issuer, expected.zone, expected.uses)?;
-    if claims.mandate_use == MandateUse::Session
-        && !claims.aud.iter().any(|aud| aud == expected.issuer)
-    {
+    if claims.mandate_use == MandateUse::Session && !claims.is_addressed_to(expected.issuer) {
         return Err(Reason::AudienceMismatch.into());
     }
-    document::check(&payload).map_err(|error| malformed_claims(&error))?;
-    let mandate = Mandate {
+    Ok(Arc::new(Mandate {
+        payload,
         claims,
         key_id,
         digests: OnceLock::new(),
         known: Known::default(),
         input: Mutex::default(),
-    };
-    Ok(Presented::first(mandate, payload))
+    }))
 }
 
 /// The same for threads that share what is `known`: a token is verified once, for as long as what it was verified
@@ -220,22 +216,22 @@ pub fn verify_once(
     keys: &KeySet,
     expected: &Expected<'_>,
     now: Timestamp,
-) -> Result<Presented<'static>, Refusal> {
+) -> Result<Arc<Mandate>, Refusal> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Reason::TokenTooLarge.into());
     }
     let (tagged, found) = {
         let mut known = locked(known);
         let tagged = known.tagged(token.as_bytes());
-        (tagged, known.get(&tagged))
+        (tagged, known.get(&tagged).map(Arc::clone))
     };
     if let Some(found) = found
         && found.still_stands(keys, expected, now)
     {
-        return Ok(found.into_owned());
+        return Ok(found);
     }
     let verified = verify(token, keys, expected, now)?;
-    locked(known).insert(&tagged, Arc::clone(verified.mandate()));
+    locked(known).insert(&tagged, Arc::clone(&verified));
     Ok(verified)
 }
 
@@ -312,7 +308,7 @@ fn check_times(
     Ok(())
 }
 
-fn malformed_claims(error: &serde_json::Error) -> Refusal {
+fn malformed_claims(error: &dyn std::error::Error) -> Refusal {
     Refusal::with_detail(
         Reason::ClaimMalformed,
         format!("the claims are malformed: {error}"),

@@ -120,7 +120,7 @@ fn a_mandate_shows_nobody_its_token() {
     let mandate = verified(&text).unwrap();
     let mut cache = MandateCache::new(2, TAG_KEY);
     let token = cache.tagged(text.as_bytes());
-    cache.insert(&token, Arc::clone(mandate.mandate()));
+    cache.insert(&token, Arc::clone(&mandate));
     let again = cache.get(&token).unwrap();
     let signature = text.rsplit('.').next().unwrap();
     for shown in [
@@ -408,7 +408,7 @@ fn a_known_mandate_is_verified_once_and_refused_as_soon_as_it_would_be_if_it_wer
     let token = token(json!({}));
     let first = verify_once(&known, &token, &keys, &expected, NOW).unwrap();
     let again = verify_once(&known, &token, &keys, &expected, NOW).unwrap();
-    assert!(Arc::ptr_eq(first.mandate(), again.mandate()));
+    assert!(Arc::ptr_eq(&first, &again));
     for mandate in [first, again] {
         let document = mandate.document(&Reads::all());
         let document = serde_json::to_value(document).unwrap();

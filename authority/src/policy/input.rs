@@ -11,7 +11,7 @@ use super::{
     telling::{Members, Told},
 };
 use crate::{
-    mandate::{Claims, Presented},
+    mandate::{Claims, Mandate},
     path::NormalPath,
     resource::{Operation, Resource, ResourceSpec},
     time::Timestamp,
@@ -38,7 +38,7 @@ pub struct Exchange<'a> {
     /// The scopes that it asks for.
     pub requested_scopes: &'a [String],
     /// The mandate that it presents as `subject_token`.
-    pub subject: Option<&'a Presented<'a>>,
+    pub subject: Option<&'a Mandate>,
     /// The governed session that it acts in.
     pub session: Option<SessionFacts<'a>>,
     /// The delegation that it acts under.
@@ -87,7 +87,7 @@ pub struct DelegationFacts<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// The mandate of the call.
-    pub mandate: &'a Presented<'a>,
+    pub mandate: &'a Mandate,
     /// Whether it was called with before, so that what is made of it is worth keeping.
     pub seen: bool,
     /// What is read of the document.
@@ -215,7 +215,7 @@ pub(crate) struct MandateInput {
 
 impl MandateInput {
     /// Of a mandate, as far as it is read.
-    pub(crate) fn new(mandate: &Presented<'_>, reads: &Arc<Reads>) -> Self {
+    pub(crate) fn new(mandate: &Mandate, reads: &Arc<Reads>) -> Self {
         let (mut document, mut context) = (BTreeMap::new(), BTreeMap::new());
         tell_mandate(&mut Members::new(reads, &mut document), mandate);
         if let Some(reads) = reads.member("context") {
@@ -235,7 +235,7 @@ impl MandateInput {
 }
 
 /// What a document tells of the mandate.
-fn tell_mandate(document: &mut Members<'_>, mandate: &Presented<'_>) {
+fn tell_mandate(document: &mut Members<'_>, mandate: &Mandate) {
     let claims = mandate.claims();
     document.add("schema_version", || SCHEMA_VERSION.into());
     document.add_object("principal", |principal| {
@@ -249,7 +249,7 @@ fn tell_mandate(document: &mut Members<'_>, mandate: &Presented<'_>) {
 }
 
 /// What its context tells of the mandate.
-fn tell_caller(context: &mut Members<'_>, mandate: &Presented<'_>) {
+fn tell_caller(context: &mut Members<'_>, mandate: &Mandate) {
     let claims = mandate.claims();
     tell_actor(context, claims.client_id.as_str());
     mandate.tell_claims(context, "subject_claims");
@@ -359,10 +359,10 @@ fn passed_on(edge: &DelegationFacts<'_>) -> Value {
     ])
 }
 
-fn texts(texts: &[String]) -> Value {
+fn texts(texts: &[impl AsRef<str>]) -> Value {
     texts
         .iter()
-        .map(|text| Value::from(text.as_str()))
+        .map(|text| Value::from(text.as_ref()))
         .collect::<Vec<_>>()
         .into()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Anchor, Base, Changes, Content, Digest, HashKey, Publication};
+use super::{Anchor, Base, Changes, Content, Digest, Digests, Publication};
 use crate::{ids::ZoneId, mandate::Mandate};
 
 /// Most answers of the STS that are kept at once.
@@ -55,7 +55,7 @@ pub enum ApplyError {
 #[derive(Debug)]
 pub struct Filter {
     zone_id: ZoneId,
-    key: HashKey,
+    digests: Digests,
     base: Base,
     load: u64,
     base_epoch: u64,
@@ -79,7 +79,7 @@ impl Filter {
         };
         let mut filter = Self {
             zone_id: publication.zone_id,
-            key: publication.key,
+            digests: Digests::new(publication.key),
             base,
             load,
             base_epoch: publication.epoch,
@@ -99,7 +99,7 @@ impl Filter {
     /// # Errors
     /// [`ApplyError`]; the filter is then as it was.
     pub fn apply(&mut self, publication: Publication) -> Result<bool, ApplyError> {
-        if publication.zone_id != self.zone_id || publication.key != self.key {
+        if publication.zone_id != self.zone_id || publication.key != self.digests.key() {
             return Err(ApplyError::OtherKey);
         }
         match publication.content {
@@ -152,7 +152,7 @@ impl Filter {
     pub fn since_whole(&self) -> Option<Publication> {
         (self.epoch > self.base_epoch).then(|| Publication {
             zone_id: self.zone_id.clone(),
-            key: self.key,
+            key: self.digests.key(),
             epoch: self.epoch,
             changed_at: self.changed_at,
             changes: Changes {
@@ -174,7 +174,7 @@ impl Filter {
     pub fn find(&self, mandate: &Mandate) -> Finding {
         let issued = mandate.claims().iat.seconds();
         let mut suspects = Vec::new();
-        mandate.with_digests(self.key, |digests| {
+        mandate.with_digests(&self.digests, |digests| {
             for (place, digest) in digests.iter().enumerate() {
                 if self
                     .cutoffs
@@ -199,7 +199,7 @@ impl Filter {
 
     /// Whether an anchor is revoked, whenever the mandate was issued; `None` if only the STS knows.
     pub fn is_revoked(&self, anchor: Anchor<'_>) -> Option<bool> {
-        self.find_digest(&self.key.digest(anchor))
+        self.find_digest(&self.digests.of(anchor))
     }
 
     fn find_digest(&self, digest: &Digest) -> Option<bool> {
@@ -227,7 +227,7 @@ impl Filter {
         if self.answers.len() >= MAX_ANSWERS {
             self.answers.clear();
         }
-        self.answers.insert(self.key.digest(anchor), revoked);
+        self.answers.insert(self.digests.of(anchor), revoked);
     }
 
     /// The state that is known.

@@ -46,7 +46,7 @@ fn is_revoked(filter: &Filter, name: &str) -> Option<bool> {
 }
 
 fn mandate(changes: serde_json::Value) -> Arc<Mandate> {
-    verified(&token(changes)).unwrap().into_mandate()
+    verified(&token(changes)).unwrap()
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Who asks: an application by its client secret, or whoever holds session mandates of a subject and an
 //! actor, or a gateway for whoever presented a mandate to it; and in which session, under what.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use authority::{
     ids::{AgentSessionId, ApplicationId},
-    mandate::{DEFAULT_TTL_SECONDS, Mandate, MandateUse, Presented},
+    mandate::{DEFAULT_TTL_SECONDS, Mandate, MandateUse},
     time::Timestamp,
 };
 use axum::http::{HeaderValue, header};
@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct Party {
     pub(super) application: Application,
     /// The mandate that was presented: a session mandate or, by a gateway, the one that it was given.
-    pub(super) subject: Option<Presented<'static>>,
+    pub(super) subject: Option<Arc<Mandate>>,
     /// Whether the policy is told of it; not where what it gives is told in another way.
     pub(super) shows_subject: bool,
     /// The governed session that it acts in, and by which delegations.
@@ -329,7 +329,7 @@ impl Sts {
         token: &Secret,
         field: &str,
         trail: &mut Trail,
-    ) -> Result<Presented<'static>> {
+    ) -> Result<Arc<Mandate>> {
         let presented = self
             .presented_mandate(zone, token, &[MandateUse::Session])
             .await?;

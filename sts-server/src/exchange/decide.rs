@@ -177,7 +177,7 @@ impl Sts {
             registration_method: &party.application.registration_method,
             resource: &resource,
             requested_scopes: &party.scopes,
-            subject: party.subject.as_ref().filter(|_| party.shows_subject),
+            subject: party.subject.as_deref().filter(|_| party.shows_subject),
             session: standing.map(Standing::session_facts),
             delegation: standing.and_then(Standing::delegation_facts),
             now: crate::clock::Moment::now().timestamp(),

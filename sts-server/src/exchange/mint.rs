@@ -68,42 +68,44 @@ impl Sts {
             .map(|claims| claims.root_sid.clone())
             .or_else(|| standing.and_then(|standing| standing.root_id.clone()));
         let claims = Claims {
-            iss: self.issuer.clone(),
+            iss: self.issuer.as_str().into(),
             sub: match (standing, presented) {
-                (Some(standing), _) => standing.subject.clone(),
+                (Some(standing), _) => standing.subject.as_str().into(),
                 (None, Some(presented)) => presented.sub.clone(),
-                (None, None) => party.application.id.to_string(),
+                (None, None) => party.application.id.as_str().into(),
             },
             aud: match request.mandate_use {
-                MandateUse::Session | MandateUse::Gateway => vec![self.issuer.clone()],
-                MandateUse::Resource => granted.clone(),
+                MandateUse::Session | MandateUse::Gateway => {
+                    vec![self.issuer.as_str().into()]
+                }
+                MandateUse::Resource => texts(&granted),
             },
             exp,
             iat,
             nbf: None,
-            jti: self.unsuspected_id(&zone.id, &[AnchorKind::Jti]),
+            jti: self.unsuspected_id(&zone.id, &[AnchorKind::Jti]).into(),
             zone_id: zone.id.clone(),
             client_id: party.application.id.clone(),
             root_sid: root_id.unwrap_or_else(|| sid.clone()),
             sid,
             mandate_use: request.mandate_use,
             sub_type: SubjectType::Application,
-            scope: Some(scope.clone()),
-            target: granted.clone(),
+            scope: Some(scope.as_str().into()),
+            target: texts(&granted),
             agent_session_id: session.map(|session| session.id.clone()),
             session_path: session
-                .map(|session| session.path.iter().map(|id| id.as_str().into()).collect())
+                .map(|session| texts(&session.path))
                 .unwrap_or_default(),
             granting_sessions: standing
                 .map(Standing::granting_sessions)
                 .unwrap_or_default(),
             labels: session
-                .map(|session| session.labels.clone())
+                .map(|session| texts(&session.labels))
                 .unwrap_or_default(),
             delegation_edge_id: edge.map(|edge| edge.id.clone()),
             source_session_id: edge.map(|edge| edge.source_session_id.clone()),
             target_session_id: edge.map(|edge| edge.target_session_id.clone()),
-            delegation_path: path.iter().map(|id| id.as_str().into()).collect(),
+            delegation_path: texts(path),
             hop_count: edge.and_then(|_| u32::try_from(path.len()).ok()),
             act: Actor::of_chain(&chain),
             delegation_chain: chain,
@@ -122,8 +124,8 @@ impl Sts {
             zone_id: zone.id.clone(),
             parent_id: presented.map(|claims| claims.sid.to_string()),
             application_id: claims.client_id.clone(),
-            subject: claims.sub.clone(),
-            jti: claims.jti.clone(),
+            subject: claims.sub.to_string(),
+            jti: claims.jti.to_string(),
             mandate_use: request.mandate_use.name().to_owned(),
             scope: scope.clone(),
             targets: granted.clone(),
@@ -147,4 +149,8 @@ impl Sts {
             kid,
         })
     }
+}
+
+fn texts<T: for<'t> From<&'t str>>(texts: &[String]) -> Vec<T> {
+    texts.iter().map(|text| text.as_str().into()).collect()
 }

@@ -190,7 +190,7 @@ impl Sts {
                 _ if new.parent_id.is_some() => None,
                 Some(claims) => Some(Subject {
                     record_id: Some(claims.sid.to_string()),
-                    subject: claims.sub.clone(),
+                    subject: claims.sub.to_string(),
                 }),
                 None => Some(Subject {
                     record_id: None,

@@ -294,7 +294,8 @@ impl Known<'_> {
                 scopes.is_subset(&strings("scopes")),
                 "{claims:?} over {edge}"
             );
-            let targets: BTreeSet<&str> = claims.target.iter().map(String::as_str).collect();
+            let targets: BTreeSet<&str> =
+                claims.target.iter().map(|target| target.as_str()).collect();
             assert!(
                 targets.is_subset(&strings("resources")),
                 "{claims:?} over {edge}"

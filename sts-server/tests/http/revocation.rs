@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use std::{
 use authority::{
     ids::ZoneId,
     jwks::KeySet,
-    mandate::{Expected, Mandate, MandateUse, Presented, verify},
+    mandate::{Expected, Mandate, MandateUse, verify},
     revocation::{Anchor, AnchorKind, Content, Filter, Finding, Publication, open},
     time::Timestamp,
 };
@@ -103,7 +104,7 @@ fn keys(zone: &Zone<'_>) -> KeySet {
     KeySet::parse(&zone.world.send("GET", &path, &[], None).bytes).unwrap()
 }
 
-fn verified(zone: &Zone<'_>, token: &str) -> Presented<'static> {
+fn verified(zone: &Zone<'_>, token: &str) -> Arc<Mandate> {
     let id = ZoneId::from(zone.id.as_str());
     let expected = Expected {
         issuer: "http://sts.test",
@@ -194,12 +195,12 @@ fn each_kind_of_anchor_kills_what_carries_it_and_mints_nothing_more() {
     let own = |mandate: &Mandate, kind: &str| {
         let claims = mandate.claims();
         match kind {
-            "jti" => claims.jti.clone(),
+            "jti" => claims.jti.to_string(),
             "sid" => claims.sid.to_string(),
             "root_sid" => claims.root_sid.to_string(),
             "client_id" => claims.client_id.to_string(),
             "zone_id" => claims.zone_id.to_string(),
-            "sub" => claims.sub.clone(),
+            "sub" => claims.sub.to_string(),
             _ => mandate.key_id().to_string(),
         }
     };

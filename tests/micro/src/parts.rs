@@ -12,7 +12,7 @@ use authority::{
     ids::{KeyId, ZoneId},
     jwks::{Jwk, JwkSet, KeySet},
     key::{SigningKey, host},
-    mandate::{Claims, Expected, MandateUse, Presented, SubjectType, sign, verify},
+    mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, sign, verify},
     path::NormalPath,
     policy::{
         Module, Policy, Reads, compile,
@@ -98,21 +98,21 @@ fn part(name: &'static str, run: impl FnMut() + 'static) -> Part {
 fn claims() -> Claims {
     let session = "01a20b84-6b21-705e-a494-f3531c6596b2";
     Claims {
-        iss: ISSUER.to_owned(),
-        sub: "app-1".to_owned(),
-        aud: vec![ISSUER.to_owned()],
+        iss: ISSUER.into(),
+        sub: "app-1".into(),
+        aud: vec![ISSUER.into()],
         exp: NOW.plus(900),
         iat: NOW,
         nbf: None,
-        jti: "01a20b84-6b21-705e-a494-f3531c6596b1".to_owned(),
+        jti: "01a20b84-6b21-705e-a494-f3531c6596b1".into(),
         zone_id: ZONE.into(),
         client_id: "app-1".into(),
         sid: session.into(),
         root_sid: session.into(),
         mandate_use: MandateUse::Gateway,
         sub_type: SubjectType::Application,
-        scope: Some("demo:read".to_owned()),
-        target: vec![RESOURCE.to_owned()],
+        scope: Some("demo:read".into()),
+        target: vec![RESOURCE.into()],
         agent_session_id: None,
         session_path: Vec::new(),
         granting_sessions: Vec::new(),
@@ -155,7 +155,7 @@ fn token() -> String {
     sign(&claims(), &kid, &key).unwrap()
 }
 
-fn verified(token: &str, keys: &KeySet) -> Presented<'static> {
+fn verified(token: &str, keys: &KeySet) -> Arc<Mandate> {
     let zone = ZoneId::from(ZONE);
     let expected = Expected {
         issuer: ISSUER,

@@ -32,7 +32,7 @@ fn a_delegated_mandate_comes_back_whole() {
         sub_type: SubjectType::User,
         agent_session_id: Some("s2".into()),
         session_path: vec!["s1".into(), "s2".into()],
-        labels: vec!["nightly".to_owned()],
+        labels: vec!["nightly".into()],
         delegation_edge_id: Some("d1".into()),
         source_session_id: Some("s1".into()),
         target_session_id: Some("s2".into()),
@@ -51,7 +51,7 @@ fn a_delegated_mandate_comes_back_whole() {
         ],
         hop_count: Some(1),
         act: Some(Actor {
-            sub: APP.to_owned(),
+            sub: APP.into(),
             agent_session_id: Some("s2".into()),
             act: None,
         }),
@@ -375,7 +375,7 @@ mod interop {
         let user = Claims {
             sub_type: SubjectType::User,
             mandate_use: MandateUse::Resource,
-            aud: vec![DEMO.to_owned()],
+            aud: vec![DEMO.into()],
             nbf: Some(NOW),
             delegation_chain: vec![DelegationHop {
                 application_id: APP.into(),
