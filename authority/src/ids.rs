@@ -1,6 +1,6 @@
 //! Identifiers, one type per noun, so that an id of one kind cannot be passed for another's.
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 use arcstr::Substr;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,12 @@ macro_rules! id {
         impl $name {
             /// The id as it stands on the wire.
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }

@@ -94,7 +94,7 @@ pub enum JwksError {
 /// Keys that a verifier may use, by `kid`. Only keys for ES256 get in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySet {
-    keys: BTreeMap<String, Held>,
+    keys: BTreeMap<KeyId, Held>,
 }
 
 #[derive(Clone, Debug)]
@@ -171,7 +171,7 @@ impl KeySet {
                 continue;
             };
             if keys.insert(kid.clone(), key.into()).is_some() {
-                return Err(JwksError::Duplicate(kid));
+                return Err(JwksError::Duplicate(kid.to_string()));
             }
         }
         if keys.is_empty() {
@@ -194,20 +194,20 @@ impl KeySet {
     }
 
     /// The same, with its name.
-    pub(crate) fn named(&self, kid: &str) -> Option<(&str, &VerifyingKey)> {
+    pub(crate) fn named(&self, kid: &str) -> Option<(&KeyId, &VerifyingKey)> {
         let (kid, held) = self.keys.get_key_value(kid)?;
         Some((kid, &held.key))
     }
 
     /// The key that has verified a token with just this header, which nobody has to read again.
-    pub(crate) fn by_header(&self, header: &str) -> Option<(&str, &VerifyingKey)> {
+    pub(crate) fn by_header(&self, header: &str) -> Option<(&KeyId, &VerifyingKey)> {
         let is_its = |held: &Held| held.header.get().is_some_and(|own| **own == *header);
         let (kid, held) = self.keys.iter().find(|(_, held)| is_its(held))?;
         Some((kid, &held.key))
     }
 
     /// The key named `kid` has verified a token with this header.
-    pub(crate) fn remember_header(&self, kid: &str, header: &str) {
+    pub(crate) fn remember_header(&self, kid: &KeyId, header: &str) {
         if let Some(held) = self.keys.get(kid)
             && held.header.get().is_none()
             && header.len() <= MAX_HEADER_BYTES
@@ -220,7 +220,7 @@ impl KeySet {
     /// `previous` are taken from there. Of more than [`MAX_PREPARED_KEYS`] the rest stays as it is.
     #[must_use]
     pub fn prepared(self, previous: &Self) -> Self {
-        let prepare = |(place, (kid, held)): (usize, (String, Held))| {
+        let prepare = |(place, (kid, held)): (usize, (KeyId, Held))| {
             let ready = previous
                 .keys
                 .get(&kid)
@@ -247,7 +247,7 @@ impl KeySet {
     }
 }
 
-fn es256_key(jwk: AnyJwk) -> Result<Option<(String, VerifyingKey)>, JwksError> {
+fn es256_key(jwk: AnyJwk) -> Result<Option<(KeyId, VerifyingKey)>, JwksError> {
     let for_signatures = jwk
         .key_use
         .as_deref()
@@ -269,7 +269,7 @@ fn es256_key(jwk: AnyJwk) -> Result<Option<(String, VerifyingKey)>, JwksError> {
     let y = coordinate("y", jwk.y.as_deref()).map_err(&bad)?;
     let key =
         VerifyingKey::from_coordinates(&x, &y).map_err(|error: KeyError| bad(error.to_string()))?;
-    Ok(Some((kid, key)))
+    Ok(Some((kid.into(), key)))
 }
 
 fn coordinate(name: &str, value: Option<&str>) -> Result<[u8; 32], String> {

@@ -262,11 +262,11 @@ fn authenticate(token: &str, keys: &KeySet) -> Result<(Vec<u8>, KeyId), Refusal>
         return Err(Reason::SignatureInvalid.into());
     }
     keys.remember_header(kid, header);
-    Ok((payload, KeyId::from(kid)))
+    Ok((payload, kid.clone()))
 }
 
 /// The key that a token with this header is to be verified by, if it is a mandate's.
-fn key_of<'k>(header: &[u8], keys: &'k KeySet) -> Result<(&'k str, &'k VerifyingKey), Refusal> {
+fn key_of<'k>(header: &[u8], keys: &'k KeySet) -> Result<(&'k KeyId, &'k VerifyingKey), Refusal> {
     let header: TokenHeader<'_> =
         serde_json::from_slice(header).map_err(|_| Reason::TokenMalformed)?;
     // RFC 7519 section 5.2: claims in a further token would say that they are a JWT.

@@ -265,7 +265,7 @@ fn a_header_that_is_known_lets_nothing_pass_that_its_key_did_not_sign() {
     }
     let known = header_with(json!({})).to_string();
     let (key_id, _) = keys.by_header(&base64(known.as_bytes())).unwrap();
-    assert_eq!(key_id, KID);
+    assert_eq!(key_id.as_str(), KID);
 }
 
 #[test]
