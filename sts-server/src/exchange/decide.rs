@@ -150,9 +150,8 @@ impl Sts {
         }
         let row_id = row.id.clone();
         // An exchange never widens: a session mandate is good for the resources that it names.
-        let outside = |subject: &authority::mandate::Mandate| {
-            !subject.claims().target.iter().any(|own| own == identifier)
-        };
+        let outside =
+            |subject: &authority::mandate::Mandate| !subject.claims().has_target(identifier);
         if party.subject.as_deref().is_some_and(outside) {
             return Ok((
                 id,

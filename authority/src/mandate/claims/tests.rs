@@ -242,6 +242,22 @@ fn claims_of_the_wrong_type_are_malformed() {
         let name = String::from_utf8_lossy(value);
         refused(&name, &payload_token(&unknown), Reason::ClaimMalformed);
     }
+    // And within those that are known.
+    for claim in [
+        r#""act":{"sub":"app-0","unknown":1e999}"#,
+        r#""act":{"sub":"app-0","act":{"sub":"app-1","unknown":"\ud800"}}"#,
+        r#""delegation_chain":[{"application_id":"app-1","unknown":1e999}]"#,
+    ] {
+        let known = claims_with(json!({})).to_string();
+        let with = format!("{{{claim},{}", &known[1..]);
+        refused(
+            claim,
+            &payload_token(with.as_bytes()),
+            Reason::ClaimMalformed,
+        );
+        let fine = with.replace("1e999", "1").replace("\\ud800", "");
+        assert!(verified(&payload_token(fine.as_bytes())).is_ok(), "{fine}");
+    }
 }
 
 #[test]
@@ -253,6 +269,7 @@ fn a_claim_is_named_once() {
             r#""exp":1790000900,"exp":1890000900"#,
         ),
         (r#""scope":"read""#, r#""scope":"read","scope":"write""#),
+        (r#""scope":"read""#, r#""scope":null,"scope":"read""#),
         (r#""use":"gateway""#, r#""use":"session","use":"gateway""#),
         (
             r#""zone_id":"zone-1""#,
