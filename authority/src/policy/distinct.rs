@@ -196,10 +196,12 @@ mod tests {
     #[test]
     fn what_is_told_is_not_what_is_told_otherwise() {
         type Tell = fn(&mut Distinct);
-        let told: [Tell; 8] = [
+        let told: [Tell; 10] = [
             |_| {},
             |told| told.tell("a", Told::Text("b")),
+            |told| told.tell("b", Told::Text("b")),
             |told| told.tell("a", Told::Number(0)),
+            |told| told.tell_object("b", &mut |_| {}),
             |told| told.tell_object("a", &mut |_| {}),
             |told| told.tell_object("a", &mut |inner| inner.tell("b", Told::Flag(true))),
             |told| {

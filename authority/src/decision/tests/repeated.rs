@@ -55,7 +55,9 @@ fn a_policy_is_asked_once_about_calls_that_look_the_same_to_it() {
 
 #[test]
 fn mandates_that_differ_in_what_is_read_are_asked_about_each() {
-    let seventh = json!({"sub": "seventh", "jti": "jti-7", "tier": 7, "act": {"sub": "agent"}});
+    let seventh = json!({
+        "sub": "seventh", "jti": "jti-7", "agent_session_id": "s-7", "tier": 7, "act": {"sub": "agent"},
+    });
     for (condition, other) in [
         (
             r#"input.context.subject_claims.sub == "seventh""#,
@@ -85,6 +87,11 @@ fn mandates_that_differ_in_what_is_read_are_asked_about_each() {
         (
             r#"input.context.subject_claims.act == {"sub": "agent"}"#,
             json!({"act": {"sub": "agent", "also": {}}}),
+        ),
+        // The same text in the place of something else.
+        (
+            "count({x | some x in [input.context.agent_session_id]} - {x | some x in [input.context.delegation_edge_id]}) == 1",
+            json!({"agent_session_id": null, "delegation_edge_id": "s-7"}),
         ),
     ] {
         let mut snapshot = snapshot_with(Some(&only_if(condition)));
