@@ -1,6 +1,6 @@
 //! The world that tests live in: one zone with its keys, a resource, and mandates of every make.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::{
     jwks::{Jwk, JwkSet, KeySet},
     key::SigningKey,
     mandate::{Claims, Expected, Mandate, MandateUse, SubjectType, verify},
+    policy::{Members, Reads},
     refusal::{Reason, Refusal},
     resource::{Operation, OperationEnforcement, ResourceSpec},
     revocation::{
@@ -302,4 +303,11 @@ pub(crate) fn whole(epoch: u64, digests: Vec<Digest>) -> Publication {
             base: Base::of(digests),
         },
     }
+}
+
+/// The claims as a policy sees them that reads so much of the object that they are told in.
+pub(crate) fn told_claims(mandate: &Mandate, reads: &Reads) -> regorus::Value {
+    let mut object = BTreeMap::new();
+    mandate.tell_claims(&mut Members::new(reads, &mut object), "claims");
+    object.remove(&"claims".into()).unwrap()
 }

@@ -23,8 +23,9 @@ pub(super) fn read(payload: &str, reads: &Reads) -> Result<Value, serde_json::Er
 
 struct ReadOf<'r>(&'r Reads);
 
+/// A text where it stands, if it was written without escapes.
 #[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'de> DeserializeSeed<'de> for ReadOf<'_> {
     type Value = Value;
@@ -43,7 +44,7 @@ impl<'de> Visitor<'de> for ReadOf<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut claims: A) -> Result<Value, A::Error> {
         let mut read = BTreeMap::new();
-        while let Some(Name(name)) = claims.next_key()? {
+        while let Some(Text(name)) = claims.next_key()? {
             if self.0.member(&name).is_some() {
                 read.insert(Value::from(&*name), claims.next_value()?);
             } else {

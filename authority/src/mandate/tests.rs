@@ -410,7 +410,7 @@ fn a_known_mandate_is_verified_once_and_refused_as_soon_as_it_would_be_if_it_wer
     let again = verify_once(&known, &token, &keys, &expected, NOW).unwrap();
     assert!(Arc::ptr_eq(&first, &again));
     for mandate in [first, again] {
-        let document = mandate.document(&Reads::all());
+        let document = told_claims(&mandate, &Reads::all());
         let document = serde_json::to_value(document).unwrap();
         assert_eq!(document, claims_with(json!({})));
     }

@@ -1,6 +1,6 @@
 //! What a policy is told of a mandate.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use regorus::Value;
 
@@ -8,18 +8,7 @@ use super::{Mandate, document, locked};
 use crate::policy::{Members, Reads, input::MandateInput};
 
 impl Mandate {
-    /// The claims as a policy sees them, unknown ones included, as far as they are read.
-    pub(crate) fn document(&self, reads: &Reads) -> Value {
-        match self.texts(reads) {
-            Some(texts) => {
-                let texts = texts.map(|(name, text)| (Value::from(name), Value::from(text)));
-                texts.collect::<BTreeMap<_, _>>().into()
-            }
-            None => self.read(reads),
-        }
-    }
-
-    /// The same, told as the member `name` of an object.
+    /// Tells of the claims, unknown ones included, as the member `name` of an object, as far as they are read.
     pub(crate) fn tell_claims(&self, object: &mut Members<'_>, name: &str) {
         let Some(reads) = object.reads(name) else {
             return;
@@ -30,7 +19,10 @@ impl Mandate {
                     claims.add(name, || text.into());
                 }
             }),
-            None => object.add(name, || self.read(reads).into()),
+            None => object.add(name, || {
+                let read = document::read(&self.payload, reads);
+                read.unwrap_or(Value::Undefined).into()
+            }),
         }
     }
 
@@ -40,10 +32,6 @@ impl Mandate {
         let text = |name: &'s str| claims.text(name).map(|text| (name, text));
         let all_are = reads.names()?.all(|name| text(name).is_some());
         all_are.then_some(reads.names()?.filter_map(text))
-    }
-
-    fn read(&self, reads: &Reads) -> Value {
-        document::read(&self.payload, reads).unwrap_or(Value::Undefined)
     }
 
     /// What a policy that reads so much is told of it; `keep` makes the same for all who ask from then on.

@@ -111,7 +111,6 @@ impl PolicyInput {
     pub fn exchange(exchange: &Exchange<'_>) -> Self {
         let reads = Reads::all();
         let claims = exchange.subject.map(|subject| subject.claims());
-        let subject_claims = exchange.subject.map(|subject| subject.document(&reads));
         let sid = claims.map(|claims| claims.sid.as_str());
         let mut told = BTreeMap::new();
         let mut document = Members::new(&reads, &mut told);
@@ -140,7 +139,9 @@ impl PolicyInput {
                 texts(exchange.requested_scopes).into()
             });
             context.add("time", || exchange.now.0.into());
-            context.add_if("subject_claims", subject_claims, Told::Value);
+            if let Some(subject) = exchange.subject {
+                subject.tell_claims(context, "subject_claims");
+            }
             context.add_if("trace_id", exchange.trace_id, Told::Text);
             context.add_if("session_id", sid, Told::Text);
             let session = exchange.session.map(|session| session.id);

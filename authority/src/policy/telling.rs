@@ -32,7 +32,7 @@ pub(crate) struct Members<'o> {
 }
 
 impl<'o> Members<'o> {
-    pub(super) fn new(reads: &'o Reads, to: &'o mut dyn Object) -> Self {
+    pub(crate) fn new(reads: &'o Reads, to: &'o mut dyn Object) -> Self {
         Self { reads, to }
     }
 

@@ -4,7 +4,7 @@
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
-use crate::policy::input::Call as Told;
+use crate::policy::{Distinct, input::Call as Told};
 
 /// The paths of a document that are told apart.
 fn paths(document: &Value, depth: usize) -> Vec<Vec<String>> {
@@ -72,6 +72,92 @@ fn what_is_read_of_a_call_is_told_and_nothing_else() {
             let reads = Arc::new(reads);
             for _ in 0..2 {
                 assert_eq!(told(&reads), expected, "{path:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_told_is_written_the_same_if_it_is_the_same_and_otherwise_if_not() {
+    let resources = [DEMO, "resource://other"].map(|identifier| {
+        let spec = ResourceSpec {
+            identifier: identifier.to_owned(),
+            ..demo_resource()
+        };
+        Resource::new(spec).unwrap()
+    });
+    let mandates = [
+        json!({}),
+        json!({"jti": "another"}),
+        json!({"agent_session_id": "x", "labels": ["y"]}),
+        json!({"delegation_edge_id": "x", "labels": ["y", "z"]}),
+        json!({"tier": 3, "scope": null}),
+    ]
+    .map(|claims| verified(&token(claims)).unwrap());
+    let paths = ["/demo/items", "/demo/items/7"].map(|path| NormalPath::parse(path).unwrap());
+    let mut calls = Vec::new();
+    for (mandate, resource) in mandates
+        .iter()
+        .flat_map(|one| resources.iter().map(move |of| (one, of)))
+    {
+        for (method, path, host, now) in [
+            ("GET", &paths[0], "a.example", NOW),
+            ("POST", &paths[0], "a.example", NOW),
+            ("GET", &paths[1], "a.example", NOW),
+            ("GET", &paths[0], "b.example", NOW),
+            ("GET", &paths[0], "a.example", NOW.plus(1)),
+        ] {
+            calls.push((mandate, resource, method, path, host, now));
+        }
+    }
+    let mut all_of_it = Vec::new();
+    for names in [
+        &[][..],
+        &[""],
+        &["principal"],
+        &["context", "subject_claims", "scope"],
+        &["context", "agent_session_id"],
+        &["context"],
+        &["action", "method"],
+        &["action"],
+        &["resource"],
+        &["session", "id"],
+        &["delegation_edge"],
+    ] {
+        let mut reads = Reads::nothing();
+        if !names.is_empty() {
+            reads.add(names.iter().copied());
+        }
+        all_of_it.push(Arc::new(reads));
+    }
+    for reads in all_of_it {
+        let told = calls
+            .iter()
+            .map(|&(mandate, resource, method, path, host, now)| {
+                let call = Told {
+                    mandate,
+                    seen: false,
+                    reads: &reads,
+                    resource,
+                    method,
+                    path,
+                    host,
+                    now,
+                    operation: resource.operation(method, path),
+                };
+                let mut written = Distinct::default();
+                call.write(&mut written);
+                let document = PolicyInput::call(&call).to_json().unwrap().to_string();
+                (document, written.whole().unwrap().to_vec())
+            });
+        let told: Vec<_> = told.collect();
+        for (document, written) in &told {
+            for (other, also_written) in &told {
+                assert_eq!(
+                    document == other,
+                    written == also_written,
+                    "{document} {other}"
+                );
             }
         }
     }

@@ -1,16 +1,16 @@
 //! Claims out of the payload of a token, in one pass: those that are known as parts of its text, and the others looked
 //! at and left there.
 
-use std::{fmt, marker::PhantomData};
+use std::fmt;
 
 use arcstr::{ArcStr, Substr};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error, MapAccess, Visitor},
 };
 
 use super::RawClaims;
-use crate::mandate::document::{self, Checked};
+use crate::mandate::document::{self, Checked, Text};
 
 /// Reads `payload`, of which a [document](document::read) can then be made.
 ///
@@ -138,137 +138,34 @@ impl<'de, A: MapAccess<'de>> Member<'_, '_, A> {
     }
 
     fn text<T: From<Substr>>(&mut self) -> Result<Option<T>, A::Error> {
-        let text = self.1.next_value_seed(Within::<Optional>::of(self.0))?;
-        Ok(text.map(T::from))
+        let text: Option<Text<'de>> = self.value()?;
+        Ok(text.map(|text| self.part(&text)))
     }
 
     fn texts<T: From<Substr>>(&mut self) -> Result<Vec<T>, A::Error> {
-        let texts = self.1.next_value_seed(Within::<Many>::of(self.0))?;
-        Ok(texts.into_iter().map(T::from).collect())
+        let texts: Vec<Text<'de>> = self.value()?;
+        Ok(texts.iter().map(|text| self.part(text)).collect())
     }
 
     /// RFC 7519 section 4.1.3: an audience is an array, or one string.
     fn one_or_many(&mut self) -> Result<Vec<Substr>, A::Error> {
-        self.1.next_value_seed(Within::<OneOrMany>::of(self.0))
-    }
-}
-
-/// How texts are expected within a text.
-struct Within<'o, Form>(&'o ArcStr, PhantomData<Form>);
-
-impl<'o, Form> Within<'o, Form> {
-    fn of(text: &'o ArcStr) -> Self {
-        Self(text, PhantomData)
+        Ok(match self.value()? {
+            OneOrMany::One(text) => vec![self.part(&text)],
+            OneOrMany::Many(texts) => texts.iter().map(|text| self.part(text)).collect(),
+        })
     }
 
     /// A part of the text as it is, or one that was written with escapes.
-    fn part(&self, text: &str) -> Substr {
-        self.0.try_substr_from(text).unwrap_or_else(|| text.into())
+    fn part<T: From<Substr>>(&self, Text(text): &Text<'_>) -> T {
+        let part = self.0.try_substr_from(text);
+        part.unwrap_or_else(|| text.as_ref().into()).into()
     }
 }
 
-struct One;
-struct Optional;
-struct Many;
-struct OneOrMany;
-
-impl<'de> DeserializeSeed<'de> for Within<'_, One> {
-    type Value = Substr;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Substr, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Within<'_, One> {
-    type Value = Substr;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Substr, E> {
-        Ok(self.part(text))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Within<'_, Optional> {
-    type Value = Option<Substr>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_option(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Within<'_, Optional> {
-    type Value = Option<Substr>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let text = Within::<One>::of(self.0).deserialize(deserializer)?;
-        Ok(Some(text))
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Within<'_, Many> {
-    type Value = Vec<Substr>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Within<'_, Many> {
-    type Value = Vec<Substr>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of strings")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut texts = Vec::new();
-        while let Some(text) = items.next_element_seed(Within::<One>::of(self.0))? {
-            // Most are of one.
-            if texts.is_empty() {
-                texts.reserve_exact(1);
-            }
-            texts.push(text);
-        }
-        Ok(texts)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Within<'_, OneOrMany> {
-    type Value = Vec<Substr>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Within<'_, OneOrMany> {
-    type Value = Vec<Substr>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or an array of strings")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(vec![self.part(text)])
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        Within::<Many>::of(self.0).visit_seq(items)
-    }
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<'a> {
+    #[serde(borrow)]
+    One(Text<'a>),
+    Many(Vec<Text<'a>>),
 }

@@ -152,6 +152,13 @@ fn held(issuer: &Issuer) {
             grants(APPLICATION, &[RESOURCE], &["demo:read"]),
         ),
         ("one that reads the call", ::micro::HANDWRITTEN.to_owned()),
+        (
+            "one that reads the time",
+            format!(
+                "{}\nmay_pass if input.context.time == 0\n",
+                ::micro::HANDWRITTEN
+            ),
+        ),
     ];
     for (what, policy) in policies {
         let mut spec = GatewaySpec::new(stand_alone(issuer), nowhere);
@@ -165,7 +172,7 @@ fn held(issuer: &Issuer) {
         };
         mandates.iter().take(HELD / 100).for_each(&mut send);
         let before = gateway.memory_kb();
-        // Twice: a policy that reads the call is kept its input when it is asked again.
+        // Twice: what a policy that reads the time is told of a mandate is kept when it is asked again.
         mandates.iter().chain(&mandates).for_each(&mut send);
         let grown = gateway.memory_kb() - before;
         println!(
