@@ -33,6 +33,12 @@ const DECISIONS: u64 = 1_000_000;
 const KILLS: u64 = 10;
 const EXCHANGES: usize = 4_000;
 const LOOKS: usize = 200;
+/// Events of a batch, as [`intake`] sends them.
+const BATCHES: [usize; 4] = [1, 20, 100, 500];
+const INTAKE_ROUNDS: usize = 5;
+/// Of a turn.
+const INTAKE_EVENTS: usize = 40_000;
+const INTAKE_BATCHES: usize = 500;
 
 pub(crate) fn run(what: Option<&str>, decisions: Option<u64>) {
     let decisions = decisions.unwrap_or(DECISIONS);
@@ -40,11 +46,13 @@ pub(crate) fn run(what: Option<&str>, decisions: Option<u64>) {
         None => {
             loss(decisions);
             exchanges();
+            intake();
             search(decisions);
             memory();
         }
         Some("loss") => loss(decisions),
         Some("exchanges") => exchanges(),
+        Some("intake") => intake(),
         Some("search") => search(decisions),
         Some("memory") => memory(),
         Some("disk") => disk::run(),
@@ -271,6 +279,54 @@ fn event(zone: &str, number: u64) -> Event {
         event.reason = Some("scope_missing".to_owned());
     }
     event
+}
+
+/// What the STS takes for an event, by how many come together.
+fn intake() {
+    let sts = Sts::start();
+    let zone = sts.zone("bench");
+    let token = zone.gateway_token();
+    let mut connection = Connection::open(sts.address()).unwrap();
+    let path = format!("/v1/zones/{}/gateway/decisions", zone.id);
+    let mut numbers = 0..;
+    let mut turns = BATCHES.map(|_| Vec::new());
+    for _ in 0..INTAKE_ROUNDS {
+        for (together, turns) in BATCHES.into_iter().zip(&mut turns) {
+            let batches = (INTAKE_EVENTS / together).min(INTAKE_BATCHES);
+            let requests: Vec<Request> = (0..batches)
+                .map(|_| {
+                    let events: Vec<Event> = numbers
+                        .by_ref()
+                        .take(together)
+                        .map(|number| event(&zone.id, number))
+                        .collect();
+                    Request::new("POST", path.as_bytes())
+                        .header("content-type", "application/json")
+                        .bearer(&token)
+                        .body(&json!({"events": events}).to_string())
+                })
+                .collect();
+            let (started, before) = (Instant::now(), sts.processor_time());
+            for request in &requests {
+                let answer = connection.exchange(request).unwrap();
+                assert_eq!(answer.status, 200, "{answer}");
+            }
+            let (took, cpu) = (started.elapsed(), sts.processor_time() - before);
+            let events = (batches * together) as f64;
+            turns.push((
+                cpu.as_secs_f64() * 1e6 / events,
+                events / took.as_secs_f64(),
+            ));
+        }
+    }
+    for (together, mut turns) in BATCHES.into_iter().zip(turns) {
+        turns.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let (cpu, rate) = turns[turns.len() / 2];
+        println!(
+            "{together} events together: {cpu:.1} us of the STS's processor time an event, {:.0} a batch, {rate:.0} events/s",
+            cpu * together as f64
+        );
+    }
 }
 
 fn search(events: u64) {

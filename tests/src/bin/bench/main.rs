@@ -50,7 +50,7 @@ enum Part {
     Sessions,
     /// That no evidence is lost, and what it costs
     Evidence {
-        /// loss, exchanges, search, memory or disk
+        /// loss, exchanges, intake, search, memory or disk
         what: Option<String>,
         /// How many decisions
         decisions: Option<u64>,
