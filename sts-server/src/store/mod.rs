@@ -35,8 +35,11 @@ use sqlx::{
 
 use self::{
     kept::{Changes, Kept},
+    ledger::Fresh,
     writer::{Turn, Writer},
 };
+use tokio::sync::Mutex;
+
 use crate::{data_dir, sealing::ChainKey};
 
 pub(crate) use self::{
@@ -174,6 +177,9 @@ pub(crate) struct Store {
     log: SqlitePool,
     writer: Writer,
     kept: Arc<Kept>,
+    fresh: Arc<Fresh>,
+    /// Held by who reads what is missing in `fresh`.
+    reading: Arc<Mutex<()>>,
     chain_key: Arc<ChainKey>,
     /// The lock, where there is none of a directory.
     _held: Option<Arc<File>>,
@@ -235,7 +241,8 @@ impl Store {
             .pragma("temp_store", "MEMORY");
         let changes = Changes::default();
         let kept = Arc::new(Kept::new(&changes));
-        let writer = Writer::new(writing, changes).await?;
+        let fresh = Arc::new(Fresh::new());
+        let writer = Writer::new(writing, changes, Arc::clone(&fresh)).await?;
         sqlx::migrate!().run(writer.pool()).await?;
         let options = options.pragma("cache_size", READER_CACHE);
         let connections = |most| {
@@ -250,11 +257,17 @@ impl Store {
         let log = connections(1).await?;
         let (weak, committed) = writer.watched();
         tokio::spawn(write_back::run(log.clone(), weak, committed));
+        let (weak, _) = writer.watched();
+        let ended = fresh.ended();
+        let indexed = Arc::downgrade(&fresh);
+        tokio::spawn(ledger::write_index(readers.clone(), weak, indexed, ended));
         Ok(Self {
             readers,
             log,
             writer,
             kept,
+            fresh,
+            reading: Arc::default(),
             chain_key: Arc::new(chain_key),
             _held: None,
         })

@@ -14,7 +14,7 @@ use sqlx::Executor;
 use super::*;
 use crate::{clock::Moment, entropy, sealing::Kek};
 
-fn chain_key(dir: &Path) -> ChainKey {
+pub(super) fn chain_key(dir: &Path) -> ChainKey {
     Kek::of_data_dir(dir).unwrap().chain_key()
 }
 

@@ -18,7 +18,11 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
 
-use super::{LedgerHead, Result, StoreError, kept::Changes};
+use super::{
+    LedgerHead, Result, StoreError,
+    kept::Changes,
+    ledger::{Fresh, Noted},
+};
 
 /// Longest wait for a turn.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,7 +46,6 @@ struct Shared {
 }
 
 /// What is not committed yet.
-#[derive(Default)]
 struct Batch {
     /// In a transaction, from the first change on.
     connection: Option<PoolConnection<Sqlite>>,
@@ -59,6 +62,9 @@ struct Batch {
     changes: Changes,
     /// Where those ledgers stand that were written to, as the next change sees them.
     ledgers: HashMap<ZoneId, LedgerHead>,
+    /// What was done to ledgers, for `fresh` once it is committed.
+    noted: Vec<Noted>,
+    fresh: Arc<Fresh>,
     /// Changes with each commit.
     committed: watch::Sender<()>,
 }
@@ -84,13 +90,15 @@ pub(crate) struct Turn {
     writer: Writer,
     batch: Option<OwnedMutexGuard<Batch>>,
     connection: Option<PoolConnection<Sqlite>>,
+    noted: Vec<Noted>,
 }
 
 impl Writer {
-    /// Of the database at `options`; `changes` is told what is committed.
+    /// Of the database at `options`; `changes` and `fresh` are told what is committed.
     pub(super) async fn new(
         options: sqlx::sqlite::SqliteConnectOptions,
         changes: Changes,
+        fresh: Arc<Fresh>,
     ) -> Result<Self> {
         let listening = changes.clone();
         let pool = SqlitePoolOptions::new()
@@ -101,8 +109,16 @@ impl Writer {
             .connect_with(options)
             .await?;
         let batch = Batch {
+            connection: None,
+            in_savepoint: false,
+            waiting: Vec::new(),
+            since: None,
+            abandoned: false,
             changes,
-            ..Batch::default()
+            ledgers: HashMap::new(),
+            noted: Vec::new(),
+            fresh,
+            committed: watch::Sender::default(),
         };
         Ok(Self(Arc::new(Shared {
             pool,
@@ -153,6 +169,7 @@ impl Writer {
             writer: self,
             batch: Some(batch),
             connection: Some(connection),
+            noted: Vec::new(),
         })
     }
 
@@ -250,6 +267,7 @@ impl Batch {
         match connection.execute(commit).await {
             Ok(_) => {
                 self.changes.settle();
+                self.fresh.settle(self.noted.drain(..));
                 self.committed.send_replace(());
                 for waiting in self.waiting.drain(..) {
                     let _ = waiting.send(Ok(()));
@@ -267,6 +285,7 @@ impl Batch {
         tracing::error!(%error, "changes could not be committed");
         (self.abandoned, self.since) = (false, None);
         self.ledgers.clear();
+        self.noted.clear();
         for waiting in self.waiting.drain(..) {
             let _ = waiting.send(Err(error.again()));
         }
@@ -289,8 +308,10 @@ impl Turn {
             return Ok(());
         };
         let writer = self.writer.clone();
+        let noted = std::mem::take(&mut self.noted);
         let committing = tokio::spawn(async move {
             batch.connection = Some(connection);
+            batch.noted.extend(noted);
             let (done, outcome) = oneshot::channel();
             batch.waiting.push(done);
             let since = *batch.since.get_or_insert_with(Instant::now);
@@ -321,6 +342,11 @@ impl Turn {
             }
             batch.ledgers.insert(head.zone_id.clone(), head.clone());
         }
+    }
+
+    /// This was done to a ledger.
+    pub(super) fn note(&mut self, noted: Noted) {
+        self.noted.push(noted);
     }
 
     /// Something else was changed about ledgers.

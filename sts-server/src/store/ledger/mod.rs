@@ -1,5 +1,7 @@
 //! The ledger's rows: events in their chain, by what they are found, and checkpoints.
 
+mod fresh;
+mod indexing;
 mod packed;
 mod prune;
 mod query;
@@ -18,7 +20,12 @@ use authority::{
 use serde::Serialize;
 use uuid::Uuid;
 
+use self::fresh::Written;
 pub(crate) use self::query::{AuditFilter, Cursor};
+pub(super) use self::{
+    fresh::{Fresh, Noted},
+    indexing::run as write_index,
+};
 use super::{AuthorityRecord, Change, KEPT_INPUTS, PolicyInputRow, Result, Store, StoreError};
 use crate::{clock, sealing::ChainKey};
 
@@ -38,6 +45,8 @@ pub(crate) struct LedgerHead {
     pub(crate) hash: Hash,
     /// Events up to this one are gone.
     pub(crate) pruned: u64,
+    /// Up to this one it is in the database what events are found by.
+    indexed: u64,
     /// When the last event was written: no later one says an earlier time, whatever the clock says.
     recorded_at: OccurredAt,
 }
@@ -75,20 +84,20 @@ pub(crate) struct CheckpointRow {
     pub(crate) signed: SignedCheckpoint,
 }
 
-type HeadRow = (String, i64, i64, Vec<u8>, i64, i64);
+type HeadRow = (String, i64, i64, Vec<u8>, i64, i64, i64);
 type EntryRow = (i64, Vec<u8>, Vec<u8>, i64, String);
 
-const HEADS: &str = "SELECT zone_id, number, seq, hash, pruned, recorded_at FROM ledgers";
-const HEAD: &str =
-    "SELECT zone_id, number, seq, hash, pruned, recorded_at FROM ledgers WHERE zone_id = ?";
+const HEADS: &str = "SELECT zone_id, number, seq, hash, pruned, indexed, recorded_at FROM ledgers";
+const HEAD: &str = "SELECT zone_id, number, seq, hash, pruned, indexed, recorded_at FROM ledgers WHERE zone_id = ?";
 
-fn head((zone, number, seq, hash, pruned, recorded_at): HeadRow) -> Result<LedgerHead> {
+fn head((zone, number, seq, hash, pruned, indexed, recorded_at): HeadRow) -> Result<LedgerHead> {
     Ok(LedgerHead {
         zone_id: zone.into(),
         number,
         seq: unsigned(seq),
         hash: Hash(hash.try_into().map_err(|_| damaged("a hash"))?),
         pruned: unsigned(pruned),
+        indexed: unsigned(indexed),
         recorded_at: OccurredAt(unsigned(recorded_at)),
     })
 }
@@ -121,6 +130,11 @@ impl LedgerHead {
     /// The row of the event number `seq`.
     fn place(&self, seq: u64) -> i64 {
         (self.number << SEQ_BITS) | signed(seq).min(MAX_SEQ)
+    }
+
+    /// The last row that is not looked for among what is not in the database yet.
+    fn begin(&self) -> i64 {
+        self.place(self.indexed.max(self.pruned))
     }
 }
 
@@ -169,7 +183,7 @@ impl Store {
 
     /// Where all ledgers stand that have moved since their last checkpoint.
     pub(crate) async fn ledgers_without_checkpoint(&self) -> Result<Vec<LedgerHead>> {
-        let sql = "SELECT zone_id, number, seq, hash, pruned, recorded_at FROM ledgers
+        let sql = "SELECT zone_id, number, seq, hash, pruned, indexed, recorded_at FROM ledgers
                    WHERE seq > (SELECT coalesce(max(c.seq), 0) FROM audit_checkpoints AS c
                                 WHERE c.ledger = number)";
         let rows: Vec<HeadRow> = sqlx::query_as(sql).fetch_all(&self.readers).await?;
@@ -272,22 +286,24 @@ impl Store {
         &self,
         before: OccurredAt,
     ) -> Result<Vec<(LedgerHead, u64)>> {
-        let sql = "SELECT zone_id, number, seq, hash, pruned, recorded_at, sealed FROM (
+        let sql = "SELECT zone_id, number, seq, hash, pruned, indexed, recorded_at, sealed FROM (
                      SELECT l.*, (SELECT max(c.seq) FROM audit_checkpoints AS c
                        WHERE c.ledger = number AND c.seals = 1 AND c.at < ?) AS sealed FROM ledgers AS l)
                    WHERE sealed > pruned OR EXISTS (SELECT 1 FROM audit_entries
                      WHERE entry BETWEEN number << 40 AND (number << 40) + pruned)";
-        type Row = (String, i64, i64, Vec<u8>, i64, i64, Option<i64>);
+        type Row = (String, i64, i64, Vec<u8>, i64, i64, i64, Option<i64>);
         let rows: Vec<Row> = sqlx::query_as(sql)
             .bind(signed(before.0))
             .fetch_all(&self.readers)
             .await?;
         rows.into_iter()
-            .map(|(zone, number, seq, hash, pruned, recorded_at, sealed)| {
-                let sealed = unsigned(sealed.unwrap_or_default().max(pruned));
-                let ledger = head((zone, number, seq, hash, pruned, recorded_at))?;
-                Ok((ledger, sealed))
-            })
+            .map(
+                |(zone, number, seq, hash, pruned, indexed, recorded_at, sealed)| {
+                    let sealed = unsigned(sealed.unwrap_or_default().max(pruned));
+                    let ledger = head((zone, number, seq, hash, pruned, indexed, recorded_at))?;
+                    Ok((ledger, sealed))
+                },
+            )
             .collect()
     }
 
@@ -340,7 +356,7 @@ impl Change {
             .iter()
             .flat_map(|(event, .., inputs)| inputs.iter().map(|input| (&event.request_id, input)))
             .collect();
-        let (ledger, first, rows) = self.link(zone, &events).await?;
+        let (ledger, rows) = self.link(zone, &events).await?;
         rows.bind(packed::INSERT_EXCHANGES, zone, &ledger)
             .bind(sqlx::types::Json(records))
             .bind(sqlx::types::Json(inputs))
@@ -348,7 +364,6 @@ impl Change {
             .bind(i64::from(KEPT_INPUTS))
             .execute(&mut *self.0)
             .await?;
-        self.close_runs(&ledger, first).await?;
         self.0.appended(&ledger);
         Ok(ledger)
     }
@@ -362,21 +377,20 @@ impl Change {
         zone: &ZoneId,
         events: &[&(Facts<'_>, &str)],
     ) -> Result<LedgerHead> {
-        let (ledger, first, rows) = self.link(zone, events).await?;
+        let (ledger, rows) = self.link(zone, events).await?;
         rows.bind(packed::INSERT, zone, &ledger)
             .execute(&mut *self.0)
             .await?;
-        self.close_runs(&ledger, first).await?;
         self.0.appended(&ledger);
         Ok(ledger)
     }
 
-    /// Where a zone's ledger stands with these events at its end, the number of the first, and their rows.
+    /// Where a zone's ledger stands with these events at its end, and their rows.
     async fn link(
         &mut self,
         zone: &ZoneId,
         events: &[&(Facts<'_>, &str)],
-    ) -> Result<(LedgerHead, u64, packed::Rows)> {
+    ) -> Result<(LedgerHead, packed::Rows)> {
         let mut ledger = match self.0.ledger(zone) {
             Some(ledger) => ledger,
             None => {
@@ -389,8 +403,8 @@ impl Change {
         };
         let recorded_at = clock::occurred_now().max(ledger.recorded_at);
         ledger.recorded_at = recorded_at;
-        let first = ledger.seq + 1;
-        let mut rows = packed::Rows::at(ledger.place(first));
+        let first = ledger.place(ledger.seq + 1);
+        let mut rows = packed::Rows::at(first);
         let chain = Chain::of(zone);
         for (event, content) in events {
             ledger.seq += 1;
@@ -399,10 +413,15 @@ impl Change {
             let mac = self.1.mac(&ledger.hash.0);
             rows.entry(id.as_bytes(), &ledger.hash.0, &mac, content);
         }
-        for segment in segments::of(zone, events) {
-            rows.segment(&segment);
-        }
-        Ok((ledger, first, rows))
+        let segments = segments::of(zone, events);
+        segments.iter().for_each(|segment| rows.segment(segment));
+        let written = |segment| Written::new(first, segment);
+        self.0.note(Noted {
+            number: ledger.number,
+            begin: ledger.begin(),
+            segments: segments.into_iter().map(written).collect(),
+        });
+        Ok((ledger, rows))
     }
 
     /// Which of these events are in the ledger already, and their text.

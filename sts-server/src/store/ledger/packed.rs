@@ -7,7 +7,7 @@ use authority::ids::ZoneId;
 use serde::Serialize;
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
-use super::{AuthorityRecord, LedgerHead, runs::RUN_BITS, segments::Segment, signed};
+use super::{AuthorityRecord, LedgerHead, fresh::Row, segments::Segment, signed};
 
 /// Rows that [`INSERT`] takes.
 #[derive(Debug, Default)]
@@ -18,59 +18,85 @@ pub(super) struct Rows {
     entries: Vec<u8>,
     /// The contents, one after the other.
     contents: Vec<u8>,
-    /// Of 64 bytes each, in decimal digits: the term in 20, of its segment the time in 20 and the number of the
-    /// first entry in 8, and in 8 each where its marks begin and how long they are.
-    terms: Vec<u8>,
-    /// The marks, one after the other.
-    marks: Vec<u8>,
     /// Of segments of more than one event: the number of the first, how many, the time.
     segments: Vec<(usize, usize, u64)>,
 }
 
-macro_rules! insert {
-    () => {
-        "
-    WITH RECURSIVE number (n) AS (
-      SELECT 0 WHERE length($1) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 96 < length($1))
-    INSERT INTO audit_entries (entry, event_id, recorded_at, hash, mac, event)
-    SELECT $4 + n, substr($1, n * 96 + 1, 16), $5, substr($1, n * 96 + 17, 32), substr($1, n * 96 + 49, 32),
-      CAST(substr($2, CAST(substr($1, n * 96 + 81, 8) AS INTEGER) + 1, CAST(substr($1, n * 96 + 89, 8) AS INTEGER))
-        AS TEXT)
-    FROM number;
-    WITH RECURSIVE number (n) AS (
-      SELECT 0 WHERE length($3) > 0 UNION ALL SELECT n + 1 FROM number WHERE (n + 1) * 64 < length($3))
-    INSERT INTO audit_terms (run, term, at, entry, events)
-    SELECT ($4 + CAST(substr($3, n * 64 + 41, 8) AS INTEGER)) >> $11,
-      CAST(substr($3, n * 64 + 1, 20) AS INTEGER), CAST(substr($3, n * 64 + 21, 20) AS INTEGER),
-      $4 + CAST(substr($3, n * 64 + 41, 8) AS INTEGER),
-      coalesce(substr($9, CAST(substr($3, n * 64 + 49, 8) AS INTEGER) + 1, CAST(substr($3, n * 64 + 57, 8) AS INTEGER)), x'')
-    FROM number;
-    INSERT INTO audit_segments (first, events, at)
-    SELECT $4 + (value ->> 0), value ->> 1, value ->> 2 FROM json_each($10);
-    UPDATE ledgers SET seq = $6, hash = $7, recorded_at = $5 WHERE zone_id = $8"
+/// Rows of the index of a run, that [`INSERT_TERMS`] takes.
+#[derive(Debug)]
+pub(super) struct Terms {
+    run: i64,
+    /// Of 76 bytes each, in decimal digits: the term, the time and the first entry of its segment in 20 each, and in
+    /// 8 each where its marks begin and how long they are.
+    terms: Vec<u8>,
+    /// The marks, one after the other.
+    marks: Vec<u8>,
+}
+
+/// The numbers below `$count`, a million at most, as a table of `n`: to count by a recursive query takes as long as to
+/// write a row.
+macro_rules! below {
+    ($count:literal) => {
+        concat!(
+            "(SELECT high.n * 1024 + low.n AS n FROM numbers AS high CROSS JOIN numbers AS low
+              WHERE high.n * 1024 < ",
+            $count,
+            " AND low.n < ",
+            $count,
+            " - high.n * 1024)"
+        )
     };
 }
 
-/// Adds entries (`$1`, `$2`) and what they are found by (`$3`, `$9`) in segments (`$10`) and runs of `$11` bits, the first of them at `$4`
-/// and recorded at `$5`, and notes that the ledger of the zone `$8` stands at `$6` with the hash `$7`.
+macro_rules! insert {
+    () => {
+        concat!(
+            "
+    INSERT INTO audit_entries (entry, event_id, recorded_at, hash, mac, event)
+    SELECT $3 + n, substr($1, n * 96 + 1, 16), $4, substr($1, n * 96 + 17, 32), substr($1, n * 96 + 49, 32),
+      CAST(substr($2, CAST(substr($1, n * 96 + 81, 8) AS INTEGER) + 1, CAST(substr($1, n * 96 + 89, 8) AS INTEGER))
+        AS TEXT)
+    FROM ",
+            below!("length($1) / 96"),
+            ";
+    INSERT INTO audit_segments (first, events, at)
+    SELECT $3 + (value ->> 0), value ->> 1, value ->> 2 FROM json_each($8);
+    UPDATE ledgers SET seq = $5, hash = $6, recorded_at = $4 WHERE zone_id = $7"
+        )
+    };
+}
+
+/// Adds entries (`$1`, `$2`) in segments (`$8`), the first of them at `$3` and recorded at `$4`, and notes that the
+/// ledger of the zone `$7` stands at `$5` with the hash `$6`.
 pub(super) const INSERT: &str = insert!();
 
-/// The same with what else exchanges leave: their authority records `$12`, each as [`record`] has it, and what the
-/// policy was asked `$13`, each with its request, at `$14`. Whenever a 64th of those is added, the old ones go, all
-/// past the newest `$15`.
+/// Adds rows (`$1`, `$2`) to the index of the run `$3`, but for those that it has.
+const INSERT_TERMS: &str = concat!(
+    "INSERT OR IGNORE INTO audit_terms (run, term, at, entry, events)
+    SELECT $3, CAST(substr($1, n * 76 + 1, 20) AS INTEGER), CAST(substr($1, n * 76 + 21, 20) AS INTEGER),
+      CAST(substr($1, n * 76 + 41, 20) AS INTEGER),
+      coalesce(substr($2, CAST(substr($1, n * 76 + 61, 8) AS INTEGER) + 1,
+        CAST(substr($1, n * 76 + 69, 8) AS INTEGER)), x'')
+    FROM ",
+    below!("length($1) / 76")
+);
+
+/// The same with what else exchanges leave: their authority records `$9`, each as [`record`] has it, and what the
+/// policy was asked `$10`, each with its request, at `$11`. Whenever a 64th of those is added, the old ones go, all
+/// past the newest `$12`.
 pub(super) const INSERT_EXCHANGES: &str = concat!(
     insert!(),
     ";
     INSERT INTO authority_records (id, root_id, parent_id, zone_id, application_id, subject, jti, mandate_use,
       scope, targets, issued_at, expires_at, agent_session_id, delegation_edge_id)
-    SELECT value ->> 0, value ->> 1, value ->> 2, $8, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+    SELECT value ->> 0, value ->> 1, value ->> 2, $7, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
       value ->> 7, value -> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
-    FROM json_each($12);
+    FROM json_each($9);
     INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
-    SELECT $8, value ->> 0, $14, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
-    FROM json_each($13);
-    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($13) AND zone_id = $8 AND id <= (
-      SELECT id FROM policy_inputs WHERE zone_id = $8 ORDER BY id DESC LIMIT 1 OFFSET $15)"
+    SELECT $7, value ->> 0, $11, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
+    FROM json_each($10);
+    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($10) AND zone_id = $7 AND id <= (
+      SELECT id FROM policy_inputs WHERE zone_id = $7 ORDER BY id DESC LIMIT 1 OFFSET $12)"
 );
 
 /// An authority record without its zone.
@@ -112,15 +138,12 @@ impl Rows {
         sqlx::query(sql)
             .bind(self.entries)
             .bind(self.contents)
-            .bind(self.terms)
             .bind(self.first)
             .bind(signed(ledger.recorded_at.0))
             .bind(signed(ledger.seq))
             .bind(ledger.hash.0.as_slice())
             .bind(zone.as_str())
-            .bind(self.marks)
             .bind(sqlx::types::Json(self.segments))
-            .bind(RUN_BITS)
     }
 
     /// One more entry.
@@ -133,7 +156,7 @@ impl Rows {
         self.contents.extend_from_slice(content.as_bytes());
     }
 
-    /// What the entries of a segment are found by.
+    /// One more segment.
     pub(super) fn segment(&mut self, segment: &Segment) {
         if segment.events > 1 {
             let Segment {
@@ -141,29 +164,39 @@ impl Rows {
             } = segment;
             self.segments.push((*first, *events, *at));
         }
-        for found_by in segment
-            .found_by
-            .chunk_by(|(one, _), (other, _)| one == other)
-        {
-            let Some((term, _)) = found_by.first() else {
-                continue;
-            };
-            let begin = self.marks.len();
-            if segment.events > 1 {
-                let marks = found_by.iter().flat_map(|(_, mark)| mark.to_bytes());
-                self.marks.extend(marks);
-            }
-            if *term < 0 {
-                self.terms.push(b'-');
-                decimal::<19>(&mut self.terms, term.unsigned_abs());
-            } else {
-                decimal::<20>(&mut self.terms, term.unsigned_abs());
-            }
-            decimal::<20>(&mut self.terms, segment.at);
-            decimal::<8>(&mut self.terms, segment.first);
-            decimal::<8>(&mut self.terms, begin);
-            decimal::<8>(&mut self.terms, self.marks.len() - begin);
+    }
+}
+
+impl Terms {
+    /// None yet of this run.
+    pub(super) fn of(run: i64) -> Self {
+        Self {
+            run,
+            terms: Vec::new(),
+            marks: Vec::new(),
         }
+    }
+
+    /// One more row.
+    pub(super) fn row(&mut self, term: i64, row: &Row) {
+        let (begin, (at, entry)) = (self.marks.len(), row.place);
+        for mark in &row.marks {
+            self.marks.extend(mark.to_bytes());
+        }
+        for number in [term, at, entry] {
+            self.terms.push(if number < 0 { b'-' } else { b'0' });
+            decimal::<19>(&mut self.terms, number.unsigned_abs());
+        }
+        decimal::<8>(&mut self.terms, begin);
+        decimal::<8>(&mut self.terms, self.marks.len() - begin);
+    }
+
+    /// The statement that adds them.
+    pub(super) fn insert(self) -> Query<'static, Sqlite, SqliteArguments> {
+        sqlx::query(INSERT_TERMS)
+            .bind(self.terms)
+            .bind(self.marks)
+            .bind(self.run)
     }
 }
 

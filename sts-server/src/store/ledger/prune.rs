@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     super::{Change, Result},
     EntryRow, LedgerHead, MAX_SEQ, damaged,
+    fresh::Noted,
     runs::run_of,
     segments, signed,
     terms::Terms,
@@ -22,12 +23,19 @@ impl Change {
     pub(crate) async fn begin_pruning(&mut self, ledger: &LedgerHead, seq: u64) -> Result<()> {
         let sql = "UPDATE ledgers SET pruned = ?1 WHERE zone_id = ?2 AND pruned < ?1 AND EXISTS (
                      SELECT 1 FROM audit_checkpoints WHERE ledger = number AND seq = ?1 AND seals = 1)";
-        sqlx::query(sql)
+        let begun = sqlx::query(sql)
             .bind(signed(seq))
             .bind(ledger.zone_id.as_str())
             .execute(&mut *self.0)
             .await?;
         self.0.forget_ledgers();
+        if begun.rows_affected() > 0 {
+            self.0.note(Noted {
+                number: ledger.number,
+                begin: ledger.place(seq),
+                segments: Vec::new(),
+            });
+        }
         Ok(())
     }
 
@@ -48,7 +56,7 @@ impl Change {
             return Ok(0);
         };
         let sql = "SELECT first, events, at FROM audit_segments WHERE first > ? AND first <= ? ORDER BY first";
-        let segments: Vec<(i64, i64, i64)> = sqlx::query_as(sql)
+        let segments: Vec<segments::SegmentRow> = sqlx::query_as(sql)
             .bind(ledger.place(0))
             .bind(end)
             .fetch_all(&mut *self.0)
@@ -70,11 +78,9 @@ impl Change {
         for (entry, .., text) in &rows {
             let event: Event = serde_json::from_str(text).map_err(|_| damaged("an event"))?;
             let at = signed(event.occurred_at.0);
-            let before = segments.partition_point(|(first, ..)| first <= entry);
-            let segment = before.checked_sub(1).and_then(|place| segments.get(place));
-            let (at, first) = match segment {
-                Some((first, events, at)) if *entry < first + events => (*at, *first),
-                _ => (at, *entry),
+            let (at, first) = match segments::around(&segments, *entry) {
+                Some((first, _, at)) => (at, first),
+                None => (at, *entry),
             };
             Terms::of(&ledger.zone_id).each(&Facts::from(&event), |term| {
                 found_by.push((run_of(first).max(first_run), term, at, first));

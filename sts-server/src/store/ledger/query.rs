@@ -8,9 +8,7 @@ use authority::{
 
 use super::{
     super::{Result, Store},
-    Entry, fetch,
-    runs::Runs,
-    signed,
+    Entry, fetch, signed,
     terms::{TermKind, term},
     walk::{MOST_STEPS, Walk},
 };
@@ -165,14 +163,10 @@ impl Store {
         let limit = usize::from(limit);
         let from = cursor.unwrap_or(Cursor::NEWEST);
         let until = filter.until.map_or(i64::MAX, |until| signed(until.0));
-        let walk = Walk {
-            store: self,
-            runs: Runs::of(self, zone).await?,
-            terms: filter.terms(zone),
-            start: (from.at, from.place).min((until, i64::MIN)),
-            since: filter.since.map_or(i64::MIN, |since| signed(since.0)),
-            steps: MOST_STEPS,
-        };
+        let start = (from.at, from.place).min((until, i64::MIN));
+        let since = filter.since.map_or(i64::MIN, |since| signed(since.0));
+        let terms = filter.terms(zone);
+        let walk = Walk::over(self, zone, &terms, start, since, MOST_STEPS).await?;
         let (places, next) = walk.rarest_first().await?.find(limit).await?;
         let entries = fetch(self, &places).await?.into_iter().filter_map(|entry| {
             let event: Event = serde_json::from_str(&entry.event).ok()?;

@@ -1,13 +1,15 @@
 //! Runs: stretches of a ledger that each have an index of their own. One index of everything would be touched all over
-//! by every batch, a page for nearly each thing that an event is found by; a batch touches little more than it fills
-//! of a run. A search looks in the runs one after the other, the newest first.
+//! by every batch, a page for nearly each thing that an event is found by. A run's is written at once, when it has come
+//! to its end, and is in [memory](super::fresh) until then. A search looks in the runs one after the other, the newest
+//! first.
 //!
 //! The idea is that of the log-structured merge-tree (P. O'Neil et al., 1996), without the merging. What is in few runs
 //! is not looked for in all of them: a run that has come to its end has a filter, which is some bits of each term in it.
 //! What is not there by these bits is not in the run, and one run in some 200 is looked into in vain. The filters are
 //! cut by a term's upper bits, and those of all runs stand side by side: a search reads a 256th of each.
 
-use authority::ids::ZoneId;
+use std::collections::BTreeMap;
+
 use sqlx::QueryBuilder;
 
 use super::{
@@ -24,23 +26,42 @@ pub(super) fn run_of(entry: i64) -> i64 {
     entry >> RUN_BITS
 }
 
+/// The last entry of a run.
+pub(super) fn end_of(run: i64) -> i64 {
+    (run << RUN_BITS) | ((1 << RUN_BITS) - 1)
+}
+
 /// All values of the upper bits of a term, by which filters stand side by side.
 fn buckets() -> Vec<i8> {
     (i8::MIN..=i8::MAX).collect()
+}
+
+/// The filter of these terms, which are in order: its marks, by the terms' upper bits.
+pub(super) fn filter(terms: impl Iterator<Item = i64>) -> BTreeMap<i64, String> {
+    let mut filter: BTreeMap<i64, String> = BTreeMap::new();
+    filter.extend(
+        buckets()
+            .into_iter()
+            .map(|bucket| (bucket.into(), String::new())),
+    );
+    for term in terms {
+        let bits = u32::try_from((term >> 40) & 0x7fff).unwrap_or_default();
+        // None of them is a surrogate.
+        let mark = char::from_u32(bits + 1).unwrap_or_default();
+        filter.entry(term >> 56).or_default().push(mark);
+    }
+    filter
 }
 
 /// The runs of a ledger, as they were when a search began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Runs {
     ledger: i64,
-    /// The one that is added to, and the oldest time in it. It is not among the others yet.
-    last: Run,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    run: i64,
-    /// `None`: there is nothing in it.
+    /// From this one on they are not among the others, or not yet, and of some of what is in them the index is not in
+    /// the database.
+    first_open: i64,
+    last_open: i64,
+    /// The oldest time in those. `None`: there is nothing in them.
     oldest: Option<i64>,
 }
 
@@ -48,27 +69,32 @@ struct Run {
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) runs: Vec<i64>,
+    /// Whether those are among them of which the index is not in the database.
+    pub(super) open: bool,
     /// From this time on nothing is in any other, if others hold something.
     pub(super) from: Option<i64>,
 }
 
 impl Runs {
-    /// Those of the ledger of `zone`.
+    /// Those of a ledger of which the index was in the database, when it stood at `head`, up to some event, and of
+    /// which what is not there begins with the time `oldest`.
     ///
     /// # Errors
     /// [`StoreError::Database`](super::super::StoreError::Database), here and below.
-    pub(super) async fn of(store: &Store, zone: &ZoneId) -> Result<Self> {
-        let ledger = store.ledger(zone).await?;
-        let run = run_of(ledger.place(ledger.seq + 1));
-        let oldest =
+    pub(super) async fn of(store: &Store, head: &LedgerHead, oldest: Option<i64>) -> Result<Self> {
+        let first_open = run_of(head.begin() + 1);
+        // Of a ledger that was there before runs were written as a whole.
+        let written: Option<i64> =
             sqlx::query_scalar("SELECT min(at) FROM audit_terms WHERE run = ? AND term = ?")
-                .bind(run)
-                .bind(term(zone, TermKind::Zone, ""))
+                .bind(first_open)
+                .bind(term(&head.zone_id, TermKind::Zone, ""))
                 .fetch_one(&store.readers)
                 .await?;
         Ok(Self {
-            ledger: ledger.number,
-            last: Run { run, oldest },
+            ledger: head.number,
+            first_open,
+            last_open: run_of(head.place(head.seq) + 1),
+            oldest: oldest.into_iter().chain(written).min(),
         })
     }
 
@@ -90,7 +116,7 @@ impl Runs {
             .push(" AND oldest <= ")
             .push_bind(until)
             .push(" AND run < ")
-            .push_bind(self.last.run);
+            .push_bind(self.first_open);
         for term in terms {
             query
                 .push(
@@ -105,55 +131,22 @@ impl Runs {
         query
             .push(" ORDER BY newest DESC, run DESC LIMIT ")
             .push_bind(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1));
+        let mut closed: Vec<(i64, i64)> = query.build_query_as().fetch_all(&store.readers).await?;
+        // Nobody knows what is added to them meanwhile, so that they are the newest, and looked into as one.
+        let open = self.oldest.is_some_and(|oldest| oldest <= until);
+        let most = most.saturating_sub(open.into());
+        let from = closed.get(most).map(|(_, newest)| newest.saturating_add(1));
+        closed.truncate(most);
         let mut runs = Vec::new();
-        // Nobody knows what is added to it meanwhile.
-        let may_be_in_last = self.last.oldest.is_some_and(|oldest| oldest <= until);
-        runs.extend(may_be_in_last.then_some((self.last.run, i64::MAX)));
-        let more: Vec<(i64, i64)> = query.build_query_as().fetch_all(&store.readers).await?;
-        runs.extend(more);
-        let from = runs.get(most).map(|(_, newest)| newest.saturating_add(1));
-        runs.truncate(most);
-        Ok(Window {
-            runs: runs.into_iter().map(|(run, _)| run).collect(),
-            from,
-        })
+        if open {
+            runs.extend(self.first_open..=self.last_open);
+        }
+        runs.extend(closed.into_iter().map(|(run, _)| run));
+        Ok(Window { runs, open, from })
     }
 }
 
 impl Change {
-    /// Notes the runs that have come to their end with the events of `ledger` from number `first` on.
-    pub(super) async fn close_runs(&mut self, ledger: &LedgerHead, first: u64) -> Result<()> {
-        let sql = "INSERT INTO audit_runs (ledger, run, oldest, newest)
-                   SELECT ?1, ?2, oldest, newest FROM (SELECT
-                     (SELECT min(at) FROM audit_terms WHERE run = ?2 AND term = ?3) AS oldest,
-                     (SELECT max(at) FROM audit_terms WHERE run = ?2 AND term = ?3) AS newest)
-                   WHERE oldest IS NOT NULL";
-        // What a migrated ledger began with is of any size, and looked into.
-        let filter = "INSERT INTO audit_filters (bucket, run, marks)
-                      SELECT value, ?1, (
-                        SELECT coalesce(group_concat(char(((term >> 40) & 32767) + 1), ''), '')
-                        FROM (SELECT DISTINCT term FROM audit_terms WHERE run = ?1
-                          AND term BETWEEN value << 56 AND (value << 56) + ((1 << 56) - 1)))
-                      FROM json_each(?2)
-                      WHERE ?1 > (SELECT first_run FROM ledgers WHERE number = ?3)";
-        let next = run_of(ledger.place(ledger.seq + 1));
-        for run in run_of(ledger.place(first))..next {
-            sqlx::query(sql)
-                .bind(ledger.number)
-                .bind(run)
-                .bind(term(&ledger.zone_id, TermKind::Zone, ""))
-                .execute(&mut *self.0)
-                .await?;
-            sqlx::query(filter)
-                .bind(run)
-                .bind(sqlx::types::Json(buckets()))
-                .bind(ledger.number)
-                .execute(&mut *self.0)
-                .await?;
-        }
-        Ok(())
-    }
-
     /// Forgets the runs of which everything up to `entry` was all.
     pub(super) async fn forget_runs(&mut self, ledger: &LedgerHead, entry: i64) -> Result<()> {
         let first = run_of(entry + 1);

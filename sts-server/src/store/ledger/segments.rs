@@ -30,12 +30,13 @@ pub(super) struct Mark(u32);
 
 impl Mark {
     /// The only event of a segment.
-    const ONLY: Self = Self(0);
+    pub(super) const ONLY: Self = Self(0);
 
-    fn new(number: usize, age: u64) -> Self {
-        let number = u32::try_from(number).unwrap_or_default();
-        let age = u32::try_from(age.min(SPAN)).unwrap_or_default();
-        Self(number << AGE_BITS | age)
+    /// Of the event with so many before it in its segment, which happened so long before the last.
+    pub(super) fn new(number: impl TryInto<u32>, age: impl TryInto<u64>) -> Self {
+        let number = number.try_into().unwrap_or_default();
+        let age = age.try_into().unwrap_or_default().min(SPAN);
+        Self(number << AGE_BITS | u32::try_from(age).unwrap_or_default())
     }
 
     pub(super) fn to_bytes(self) -> [u8; 4] {
@@ -57,6 +58,16 @@ impl Mark {
         let age = i64::from(self.0) & signed(SPAN);
         (at - age, first + i64::from(self.0 >> AGE_BITS))
     }
+}
+
+/// A row that tells of a segment of more than one event: its first entry, how many, when the last of them happened.
+pub(super) type SegmentRow = (i64, i64, i64);
+
+/// Of which of these segments, in order, an entry is.
+pub(super) fn around(segments: &[SegmentRow], entry: i64) -> Option<SegmentRow> {
+    let before = segments.partition_point(|(first, ..)| *first <= entry);
+    let segment = *segments.get(before.checked_sub(1)?)?;
+    (entry < segment.0 + segment.1).then_some(segment)
 }
 
 /// A batch in segments.

@@ -11,7 +11,10 @@ use super::{
     walk::Walk,
     *,
 };
-use crate::{entropy, store::tests::with_zone};
+use crate::{
+    entropy,
+    store::tests::{chain_key, with_zone},
+};
 
 const START: u64 = 1_790_000_000_000_000;
 
@@ -49,6 +52,7 @@ async fn append(store: &Store, zone: &ZoneId, events: &[Event]) {
 
 /// Makes the index of what is there what it was before there were segments, as it is migrated.
 async fn forget_segments(store: &Store, zone: &ZoneId) {
+    settled(store, zone).await;
     let ledger = store.ledger(zone).await.unwrap();
     let pool = store.writer.pool();
     for table in [
@@ -79,37 +83,48 @@ async fn forget_segments(store: &Store, zone: &ZoneId) {
                 .unwrap();
         }
     }
-    sqlx::query("UPDATE ledgers SET first_run = ? WHERE number = ?")
+    sqlx::query("UPDATE ledgers SET first_run = ?, indexed = seq WHERE number = ?")
         .bind(run)
         .bind(ledger.number)
         .execute(pool)
         .await
         .unwrap();
+    let end = ledger.place(ledger.seq);
+    store.fresh.written(ledger.number, end);
 }
 
-/// All that the walk finds, page by page, as it comes.
-async fn walked(mut walk: Walk<'_>, limit: usize) -> Vec<i64> {
+/// Waits until the index of all runs is written that have come to their end.
+async fn settled(store: &Store, zone: &ZoneId) {
+    loop {
+        let ledger = store.ledger(zone).await.unwrap();
+        if run_of(ledger.begin() + 1) == run_of(ledger.place(ledger.seq) + 1) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// All that is found by these terms, page by page, as it comes.
+async fn walked(
+    store: &Store,
+    zone: &ZoneId,
+    terms: &[i64],
+    mut start: (i64, i64),
+    since: i64,
+    (limit, steps): (usize, i64),
+) -> Vec<i64> {
     let mut all = Vec::new();
     loop {
-        let start = walk.start;
-        let ordered = Walk {
-            terms: walk.terms.clone(),
-            ..walk
-        };
-        let (page, next) = ordered
-            .rarest_first()
-            .await
-            .unwrap()
-            .find(limit)
-            .await
-            .unwrap();
+        let walk = Walk::over(store, zone, terms, start, since, steps);
+        let walk = walk.await.unwrap().rarest_first().await.unwrap();
+        let (page, next) = walk.find(limit).await.unwrap();
         assert!(page.len() <= limit);
         all.extend(page);
         let Some(next) = next else {
             return all;
         };
         assert!(next < start, "{next:?} after {start:?}");
-        walk.start = next;
+        start = next;
     }
 }
 
@@ -168,8 +183,8 @@ proptest! {
 
     #[test]
     fn a_search_finds_all_that_fits_in_order_however_it_was_written(
-        batches in batches(), old in 0_usize..6, limit in 1_usize..9, steps in 1_i64..30,
-        since in 0..SPAN * 3, until in 0..SPAN * 4,
+        batches in batches(), old in 0_usize..6, forgotten in 0_usize..12, written in 0_usize..12,
+        limit in 1_usize..9, steps in 1_i64..30, since in 0..SPAN * 3, until in 0..SPAN * 4,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -179,6 +194,12 @@ proptest! {
             for (number, batch) in batches.into_iter().enumerate() {
                 if number == old {
                     forget_segments(&store, &zone).await;
+                }
+                if number == forgotten {
+                    store.fresh.forget();
+                }
+                if number == written {
+                    settled(&store, &zone).await;
                 }
                 let batch: Vec<Event> = batch.iter().map(|(at, kind)| event(&zone, *at, *kind)).collect();
                 append(&store, &zone, &batch).await;
@@ -196,15 +217,10 @@ proptest! {
                         .collect();
                     expected.sort_unstable_by(|one, other| other.cmp(one));
                     let expected: Vec<i64> = expected.into_iter().map(|(_, place)| place).collect();
-                    let walk = Walk {
-                        store: &store,
-                        runs: Runs::of(&store, &zone).await.unwrap(),
-                        terms: terms.clone(),
-                        start: (signed(until), i64::MIN).min((i64::MAX, i64::MAX)),
-                        since: signed(since),
-                        steps,
-                    };
-                    assert_eq!(walked(walk, limit).await, expected);
+                    let start = (signed(until), i64::MIN).min((i64::MAX, i64::MAX));
+                    let found =
+                        walked(&store, &zone, &terms, start, signed(since), (limit, steps)).await;
+                    assert_eq!(found, expected);
                 }
             }
             store.close().await;
@@ -218,6 +234,7 @@ async fn events_of_a_batch_share_a_row_for_what_they_have_in_common() {
     let (store, zone) = zone_in(&dir).await;
     let batch: Vec<Event> = (0..250).map(|at| event(&zone, at * 100, 1)).collect();
     append(&store, &zone, &batch).await;
+    settled(&store, &zone).await;
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_terms")
         .fetch_one(&store.readers)
         .await
@@ -240,18 +257,18 @@ async fn a_search_looks_at_so_many_events_and_at_most_a_segment_more() {
             .collect();
         append(&store, &zone, &events).await;
     }
-    let walk = Walk {
-        store: &store,
-        runs: Runs::of(&store, &zone).await.unwrap(),
-        terms: vec![term(&zone, TermKind::Client, "client-1")],
-        start: (i64::MAX, i64::MAX),
-        since: 0,
-        steps: STEPS,
-    };
-    let (found, next) = walk.find(10_000).await.unwrap();
-    let most = usize::try_from(STEPS).unwrap() + LARGE;
-    assert!((20..=most).contains(&found.len()), "{}", found.len());
-    assert!(next.is_some());
+    let terms = [term(&zone, TermKind::Client, "client-1")];
+    let newest = (i64::MAX, i64::MAX);
+    for written in [false, true] {
+        if written {
+            settled(&store, &zone).await;
+        }
+        let walk = Walk::over(&store, &zone, &terms, newest, 0, STEPS).await;
+        let (found, next) = walk.unwrap().find(10_000).await.unwrap();
+        let most = usize::try_from(STEPS).unwrap() + LARGE;
+        assert!((20..=most).contains(&found.len()), "{}", found.len());
+        assert!(next.is_some());
+    }
 }
 
 #[tokio::test]
@@ -269,8 +286,10 @@ async fn a_search_passes_over_the_runs_that_do_not_have_what_is_looked_for() {
     for batch in requests.chunks(10) {
         append(&store, &zone, batch).await;
     }
+    settled(&store, &zone).await;
     let ledger = store.ledger(&zone).await.unwrap();
-    let runs = Runs::of(&store, &zone).await.unwrap();
+    let oldest = store.find_fresh(&ledger, &[]).await.unwrap().oldest;
+    let runs = Runs::of(&store, &ledger, oldest).await.unwrap();
     let window = |terms: Vec<i64>| {
         let store = &store;
         async move {
@@ -296,6 +315,7 @@ async fn a_search_passes_over_the_runs_that_do_not_have_what_is_looked_for() {
     forget_segments(&store, &zone).await;
     let batch: Vec<Event> = (0..RUN).map(|at| event(&zone, at, 2)).collect();
     append(&store, &zone, &batch).await;
+    settled(&store, &zone).await;
     let found: (i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM audit_runs), (SELECT count(*) FROM audit_filters)",
     )
@@ -332,6 +352,7 @@ async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() 
     batch(5, SPAN).await;
     let sealed = batch(most, 1).await;
     let all = batch(7, 2).await;
+    settled(&store, &zone).await;
     let ledger = store.ledger(&zone).await.unwrap();
     let mut change = store.begin().await.unwrap();
     sqlx::query(
@@ -363,26 +384,171 @@ async fn what_is_pruned_leaves_nothing_in_the_index_and_the_rest_can_be_found() 
         count("SELECT count(*) FROM audit_segments").await.unwrap(),
         1
     );
-    assert_eq!(
-        count("SELECT count(DISTINCT entry) FROM audit_terms")
-            .await
-            .unwrap(),
-        1
-    );
+    // What is left is of a run that has not come to its end.
+    assert_eq!(count("SELECT count(*) FROM audit_terms").await.unwrap(), 0);
     for runs in runs {
         assert_eq!(count(runs).await.unwrap(), 0);
     }
-    let walk = Walk {
-        store: &store,
-        runs: Runs::of(&store, &zone).await.unwrap(),
-        terms: vec![term(&zone, TermKind::Zone, "")],
-        start: (i64::MAX, i64::MAX),
-        since: 0,
-        steps: 100,
-    };
-    let left: Vec<i64> = (sealed + 1..=all)
-        .rev()
-        .map(|seq| ledger.place(seq))
-        .collect();
-    assert_eq!(walked(walk, 3).await, left);
+    assert_eq!(everything(&store, &zone).await, between(sealed, all));
+}
+
+/// Where all events are of which a search knows.
+async fn everything(store: &Store, zone: &ZoneId) -> Vec<i64> {
+    let (terms, newest) = ([term(zone, TermKind::Zone, "")], (i64::MAX, i64::MAX));
+    let places = walked(store, zone, &terms, newest, 0, (3, 100)).await;
+    places.into_iter().map(|place| place & MAX_SEQ).collect()
+}
+
+/// The numbers after `after` up to `upto`, the last one first.
+fn between(after: u64, upto: u64) -> Vec<i64> {
+    (after + 1..=upto).rev().map(signed).collect()
+}
+
+async fn prune(store: &Store, zone: &ZoneId, sealed: u64) {
+    let ledger = store.ledger(zone).await.unwrap();
+    let mut change = store.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO audit_checkpoints (ledger, seq, at, seals, signed) VALUES (?, ?, 0, 1, '')",
+    )
+    .bind(ledger.number)
+    .bind(signed(sealed))
+    .execute(&mut *change.0)
+    .await
+    .unwrap();
+    change.begin_pruning(&ledger, sealed).await.unwrap();
+    while change.prune(&ledger).await.unwrap() > 0 {}
+    change.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_pruned_before_its_run_comes_to_an_end_is_not_written_to_the_index() {
+    const RUN: u64 = 1 << RUN_BITS;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, zone) = zone_in(&dir).await;
+    let events =
+        |numbers: std::ops::Range<u64>| numbers.map(|at| event(&zone, at, 1)).collect::<Vec<_>>();
+    append(&store, &zone, &events(0..20)).await;
+    append(&store, &zone, &events(20..30)).await;
+    prune(&store, &zone, 20).await;
+    assert_eq!(everything(&store, &zone).await, between(20, 30));
+    // The same if it is read from the entries.
+    store.fresh.forget();
+    assert_eq!(everything(&store, &zone).await, between(20, 30));
+    append(&store, &zone, &events(30..2 * RUN)).await;
+    settled(&store, &zone).await;
+    assert_eq!(everything(&store, &zone).await, between(20, 2 * RUN));
+    let pruned: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM audit_terms WHERE entry NOT IN (SELECT entry FROM audit_entries)",
+    )
+    .fetch_one(&store.readers)
+    .await
+    .unwrap();
+    assert_eq!(pruned, 0);
+    // And all of several runs at once.
+    prune(&store, &zone, 2 * RUN).await;
+    append(&store, &zone, &events(2 * RUN..4 * RUN)).await;
+    settled(&store, &zone).await;
+    assert_eq!(everything(&store, &zone).await, between(2 * RUN, 4 * RUN));
+}
+
+#[tokio::test]
+async fn what_was_not_committed_is_not_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, zone) = zone_in(&dir).await;
+    let of = |kind: u8| [event(&zone, kind.into(), kind)];
+    append(&store, &zone, &of(1)).await;
+    let mut undone = store.begin().await.unwrap();
+    undone.append(&zone, &of(2)).await.unwrap();
+    drop(undone);
+    // Together with others, of which one is undone: the first waits for the turn of the second.
+    let mut first = store.begin().await.unwrap();
+    let (behind, behind_zone) = (store.clone(), zone.clone());
+    let undone = tokio::spawn(async move {
+        let mut change = behind.begin().await.unwrap();
+        let event = event(&behind_zone, 3, 3);
+        change.append(&behind_zone, &[event]).await.unwrap();
+    });
+    tokio::task::yield_now().await;
+    first.append(&zone, &of(4)).await.unwrap();
+    first.commit().await.unwrap();
+    undone.await.unwrap();
+    append(&store, &zone, &of(6)).await;
+    assert_eq!(everything(&store, &zone).await, between(0, 3));
+    for (kind, seqs) in [
+        (1, vec![1]),
+        (2, vec![]),
+        (3, vec![]),
+        (4, vec![2]),
+        (6, vec![3]),
+    ] {
+        let filter = AuditFilter {
+            resource: Some(format!("resource-{}", kind % 5)),
+            client_id: Some(format!("client-{}", kind % 4)),
+            ..AuditFilter::default()
+        };
+        let page = store.find_events(&zone, &filter, None, 10).await.unwrap();
+        let found = page.entries.iter().map(|(entry, _)| entry.seq);
+        assert_eq!(found.collect::<Vec<_>>(), seqs, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn ledgers_make_room_for_each_other_and_are_read_again() {
+    const ZONES: i64 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = zone_in(&dir).await;
+    let mut zones = Vec::new();
+    for number in 0..ZONES {
+        let zone = ZoneId::from(format!("zone-{number}"));
+        sqlx::query("INSERT INTO zones (id, slug, name, created_at) VALUES (?1, ?1, ?1, 0)")
+            .bind(zone.as_str())
+            .execute(store.writer.pool())
+            .await
+            .unwrap();
+        zones.push(zone);
+    }
+    for round in 0..5 {
+        for zone in &zones {
+            let events: Vec<Event> = (0..11).map(|at| event(zone, round * 11 + at, 1)).collect();
+            append(&store, zone, &events).await;
+        }
+    }
+    assert!(store.fresh.postings() <= fresh::MOST_POSTINGS);
+    for zone in &zones {
+        assert_eq!(everything(&store, zone).await, between(0, 55));
+        let one_more = fresh::MOST_POSTINGS + 55 * 10;
+        assert!(store.fresh.postings() <= one_more);
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_was_not_written_is_when_the_database_is_opened_again() {
+    const RUN: u64 = 1 << RUN_BITS;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, zone) = zone_in(&dir).await;
+    let events: Vec<Event> = (0..3 * RUN).map(|at| event(&zone, at, 1)).collect();
+    for batch in events.chunks(7) {
+        append(&store, &zone, batch).await;
+    }
+    settled(&store, &zone).await;
+    // As if the server had been killed while it wrote the second.
+    for sql in [
+        "UPDATE ledgers SET indexed = (SELECT min(entry) FROM audit_terms WHERE run % 4 = 1) % 1024 - 1",
+        "DELETE FROM audit_runs WHERE run % 4 <> 0",
+        "DELETE FROM audit_filters WHERE run % 4 <> 0",
+        "DELETE FROM audit_terms WHERE run % 4 = 1 AND term > 0 OR run % 4 = 2",
+    ] {
+        sqlx::query(sql).execute(store.writer.pool()).await.unwrap();
+    }
+    store.close().await;
+    let file = dir.path().join("test.db");
+    let store = Store::open_file(&file, chain_key(dir.path()))
+        .await
+        .unwrap();
+    assert_eq!(everything(&store, &zone).await, between(0, 3 * RUN));
+    append(&store, &zone, &[event(&zone, 3 * RUN, 1)]).await;
+    settled(&store, &zone).await;
+    assert_eq!(everything(&store, &zone).await, between(0, 3 * RUN + 1));
+    let ledger = store.ledger(&zone).await.unwrap();
+    assert!(ledger.indexed >= 3 * RUN - 7);
 }

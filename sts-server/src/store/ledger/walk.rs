@@ -1,10 +1,13 @@
 //! Walking along the index, from the newest event to the oldest. Its rows are of segments, which may overlap in
 //! time, in runs, which may as well: what is found is in order once neither is left that could hold something newer.
+//! Rows of runs that are not in the database, or are just being written, are in memory, and may be in both.
 
-use sqlx::{QueryBuilder, Row, Sqlite};
+use authority::ids::ZoneId;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::{
     super::{Result, Store},
+    fresh::Row,
     runs::{Runs, Window},
     segments::{Mark, SPAN},
     signed,
@@ -25,16 +28,39 @@ type Place = (i64, i64);
 
 /// What is looked for.
 pub(super) struct Walk<'a> {
-    pub(super) store: &'a Store,
-    pub(super) runs: Runs,
+    store: &'a Store,
+    runs: Runs,
     /// Events that have all of these. There is one at least.
-    pub(super) terms: Vec<i64>,
+    terms: Vec<Sought>,
     /// Before this one.
-    pub(super) start: Place,
+    start: Place,
     /// Not before this time.
-    pub(super) since: i64,
+    since: i64,
     /// How many events of the rarest term are looked at before the walk ends, or a segment more.
-    pub(super) steps: i64,
+    steps: i64,
+}
+
+/// Something that is looked for.
+struct Sought {
+    term: i64,
+    /// Its rows that are not in the database, newest first.
+    fresh: Vec<Row>,
+}
+
+impl Sought {
+    /// Its fresh rows from `from` on and before `upto`.
+    fn between(&self, from: Place, upto: Place) -> &[Row] {
+        let begin = self.fresh.partition_point(|row| row.place >= upto);
+        let end = self.fresh.partition_point(|row| row.place >= from);
+        self.fresh.get(begin..end).unwrap_or_default()
+    }
+
+    /// Which events of a segment it is found in.
+    fn marks(&self, segment: Place) -> &[Mark] {
+        let row = self.fresh.binary_search_by(|row| segment.cmp(&row.place));
+        let row = row.ok().and_then(|place| self.fresh.get(place));
+        row.map_or(&[], Row::marks)
+    }
 }
 
 /// What a stretch of rows came to.
@@ -46,13 +72,38 @@ struct Stretch {
     told: i64,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// Over the events of a zone that have all of `terms`, one at least, before `start` and not before the time
+    /// `since`, with so many steps.
+    pub(super) async fn over(
+        store: &'a Store,
+        zone: &ZoneId,
+        terms: &[i64],
+        start: Place,
+        since: i64,
+        steps: i64,
+    ) -> Result<Self> {
+        let head = store.ledger(zone).await?;
+        let fresh = store.find_fresh(&head, terms).await?;
+        let sought = terms.iter().zip(fresh.rows);
+        Ok(Self {
+            store,
+            runs: Runs::of(store, &head, fresh.oldest).await?,
+            terms: sought
+                .map(|(term, fresh)| Sought { term: *term, fresh })
+                .collect(),
+            start,
+            since,
+            steps,
+        })
+    }
+
     /// With the term first of which so many events reach back furthest.
     pub(super) async fn rarest_first(mut self) -> Result<Self> {
         let mut rarest = (i64::MAX, 0);
         if self.terms.len() > 1 {
-            for (place, term) in self.terms.iter().enumerate() {
-                rarest = rarest.min((self.reach(*term).await?, place));
+            for (place, sought) in self.terms.iter().enumerate() {
+                rarest = rarest.min((self.reach(sought).await?, place));
             }
         }
         self.terms.swap(0, rarest.1);
@@ -60,14 +111,14 @@ impl Walk<'_> {
     }
 
     /// When the event of a term happened before which there are so many of it.
-    async fn reach(&self, term: i64) -> Result<i64> {
+    async fn reach(&self, sought: &Sought) -> Result<i64> {
         let (mut upto, mut left, mut most) = (self.start, PROBE + 1, 1);
         loop {
             let window = self
                 .runs
-                .window(self.store, &[term], self.since, upto.0, most)
+                .window(self.store, &[sought.term], self.since, upto.0, most)
                 .await?;
-            let stretch = self.stretch(term, upto, &window, left, left).await?;
+            let stretch = self.stretch(sought, upto, &window, left, left).await?;
             match (stretch.end, window.from) {
                 (Some((at, _)), _) => return Ok(at),
                 (None, None) => return Ok(i64::MIN),
@@ -82,16 +133,17 @@ impl Walk<'_> {
     pub(super) async fn find(&self, limit: usize) -> Result<(Vec<i64>, Option<Place>)> {
         let wanted = limit + 1;
         let mut found = Vec::new();
+        let terms: Vec<i64> = self.terms.iter().map(|sought| sought.term).collect();
         // A segment that ends later than the walk begins can hold events that happened before, unless it is one
         // event.
         if self.start.0 < i64::MAX {
             let latest = (self.start.0.saturating_add(signed(SPAN)), i64::MAX);
             let window = self
                 .runs
-                .window(self.store, &self.terms, self.start.0, latest.0, usize::MAX)
+                .window(self.store, &terms, self.start.0, latest.0, usize::MAX)
                 .await?;
-            let those = " AND events <> x''";
-            self.add(&window.runs, self.start, latest, those, wanted, &mut found)
+            let segments = Segments::OfMore;
+            self.add(&window, self.start, latest, segments, wanted, &mut found)
                 .await?;
         }
         let (mut upto, mut steps) = (self.start, 0);
@@ -99,20 +151,20 @@ impl Walk<'_> {
         let rest = loop {
             let window = self
                 .runs
-                .window(self.store, &self.terms, self.since, upto.0, most)
+                .window(self.store, &terms, self.since, upto.0, most)
                 .await?;
-            let Some(term) = self.terms.first() else {
+            let Some(rarest) = self.terms.first() else {
                 break None;
             };
             let left = self.steps - steps;
-            let stretch = self.stretch(*term, upto, &window, rows, left).await?;
+            let stretch = self.stretch(rarest, upto, &window, rows, left).await?;
             let end = match (stretch.end, window.from) {
                 (Some(end), _) => end,
                 (None, Some(from)) => upto.min((from, i64::MIN)),
                 (None, None) => (i64::MIN, i64::MIN),
             };
             if stretch.told > 0 {
-                self.add(&window.runs, end, upto, "", wanted, &mut found)
+                self.add(&window, end, upto, Segments::All, wanted, &mut found)
                     .await?;
             }
             if stretch.end.is_none() && window.from.is_none() {
@@ -148,7 +200,7 @@ impl Walk<'_> {
     /// events.
     async fn stretch(
         &self,
-        term: i64,
+        sought: &Sought,
         upto: Place,
         window: &Window,
         rows: i64,
@@ -160,11 +212,9 @@ impl Walk<'_> {
         // What is older may be less new than something outside of the window.
         let since = window.from.map_or(self.since, |from| from.max(self.since));
         let mut query = QueryBuilder::new(
-            "SELECT at, entry, number, told FROM (
-               SELECT at, entry, own, row_number() OVER newest AS number, sum(own) OVER newest AS told
-               FROM (SELECT at, entry, max(length(events) / 4, 1) AS own FROM audit_terms WHERE ",
+            "SELECT at, entry, max(length(events) / 4, 1) FROM audit_terms WHERE ",
         );
-        push_rows(&mut query, &window.runs, term);
+        push_rows(&mut query, &window.runs, sought.term);
         query
             .push(" AND (at, entry) < (")
             .push_bind(upto.0)
@@ -173,83 +223,125 @@ impl Walk<'_> {
             .push(") AND at >= ")
             .push_bind(since)
             .push(" ORDER BY at DESC, entry DESC LIMIT ")
-            .push_bind(rows)
-            .push(
-                ") WINDOW newest AS (ORDER BY at DESC, entry DESC ROWS UNBOUNDED PRECEDING))
-                 WHERE told - own < ",
-            )
-            .push_bind(events)
-            .push(" ORDER BY number DESC LIMIT 1");
-        let last: Option<(i64, i64, i64, i64)> = query
+            .push_bind(rows);
+        let mut all: Vec<(i64, i64, i64)> = query
             .build_query_as()
-            .fetch_optional(&self.store.readers)
+            .fetch_all(&self.store.readers)
             .await?;
-        Ok(
-            last.map_or_else(Stretch::default, |(at, entry, number, told)| Stretch {
-                end: (number >= rows || told >= events).then_some((at, entry)),
-                told,
-            }),
-        )
+        if window.open {
+            let most = usize::try_from(rows).unwrap_or(usize::MAX);
+            let fresh = sought.between((since, i64::MIN), upto).iter().take(most);
+            let own = |row: &Row| i64::try_from(row.marks().len()).unwrap_or(i64::MAX);
+            all.extend(fresh.map(|row| (row.place.0, row.place.1, own(row))));
+            all.sort_unstable_by(|one, other| other.cmp(one));
+            all.dedup();
+            all.truncate(most);
+        }
+        let (mut stretch, mut number) = (Stretch::default(), 0);
+        for (at, entry, own) in all {
+            if stretch.told >= events {
+                break;
+            }
+            number += 1;
+            stretch.told += own;
+            stretch.end = Some((at, entry));
+        }
+        if number < rows && stretch.told < events {
+            stretch.end = None;
+        }
+        Ok(stretch)
     }
 
     /// Adds the events of the segments of these runs, from `from` on and before `upto`, that have all that is asked
     /// for, and keeps the newest.
     async fn add(
         &self,
-        runs: &[i64],
+        window: &Window,
         from: Place,
         upto: Place,
-        those: &'static str,
+        segments: Segments,
         wanted: usize,
         found: &mut Vec<Place>,
     ) -> Result<()> {
-        let ([first, others @ ..], [_, ..]) = (self.terms.as_slice(), runs) else {
+        let [first, others @ ..] = self.terms.as_slice() else {
             return Ok(());
         };
-        let mut query = QueryBuilder::new("SELECT step.at, step.entry, step.events");
-        for number in 0..others.len() {
-            query.push(format_args!(", also{number}.events"));
-        }
-        query.push(" FROM (SELECT run, at, entry, events FROM audit_terms WHERE ");
-        push_rows(&mut query, runs, *first);
-        query
-            .push(" AND at >= ")
-            .push_bind(from.0.max(self.since))
-            .push(" AND (at, entry) >= (")
-            .push_bind(from.0)
-            .push(", ")
-            .push_bind(from.1)
-            .push(") AND (at, entry) < (")
-            .push_bind(upto.0)
-            .push(", ")
-            .push_bind(upto.1)
-            .push(")")
-            .push(those)
-            .push(") AS step");
-        // In this order: the first is the rarest.
-        for (number, term) in others.iter().enumerate() {
-            query
-                .push(format_args!(
-                    " CROSS JOIN audit_terms AS also{number} ON also{number}.run = step.run
-                       AND also{number}.at = step.at AND also{number}.entry = step.entry AND also{number}.term = "
-                ))
-                .push_bind(*term);
-        }
-        let rows = query.build().fetch_all(&self.store.readers).await?;
-        for row in rows {
-            let (at, first): Place = (row.try_get(0)?, row.try_get(1)?);
-            let mut marks = Mark::all(row.try_get(2)?);
-            for number in 0..others.len() {
-                let also = Mark::all(row.try_get(3 + number)?);
-                marks.retain(|mark| also.binary_search(mark).is_ok());
+        let from = from.max((self.since, i64::MIN));
+        if window.open {
+            for row in first.between(from, upto) {
+                if segments == Segments::All || !row.marks.is_empty() {
+                    let mut marks = row.marks().to_vec();
+                    for other in others {
+                        let also = other.marks(row.place);
+                        marks.retain(|mark| also.binary_search(mark).is_ok());
+                    }
+                    self.add_marked(row.place, marks, found);
+                }
             }
-            let places = marks.into_iter().map(|mark| mark.place(at, first));
-            found.extend(places.filter(|place| *place < self.start && place.0 >= self.since));
+        }
+        if !window.runs.is_empty() {
+            let mut query = QueryBuilder::new("SELECT step.at, step.entry, step.events");
+            for number in 0..others.len() {
+                query.push(format_args!(", also{number}.events"));
+            }
+            query.push(" FROM (SELECT run, at, entry, events FROM audit_terms WHERE ");
+            push_rows(&mut query, &window.runs, first.term);
+            query
+                .push(" AND at >= ")
+                .push_bind(from.0)
+                .push(" AND (at, entry) >= (")
+                .push_bind(from.0)
+                .push(", ")
+                .push_bind(from.1)
+                .push(") AND (at, entry) < (")
+                .push_bind(upto.0)
+                .push(", ")
+                .push_bind(upto.1)
+                .push(")")
+                .push(match segments {
+                    Segments::All => "",
+                    Segments::OfMore => " AND events <> x''",
+                })
+                .push(") AS step");
+            // In this order: the first is the rarest.
+            for (number, other) in others.iter().enumerate() {
+                query
+                    .push(format_args!(
+                        " CROSS JOIN audit_terms AS also{number} ON also{number}.run = step.run
+                           AND also{number}.at = step.at AND also{number}.entry = step.entry
+                           AND also{number}.term = "
+                    ))
+                    .push_bind(other.term);
+            }
+            for row in query.build().fetch_all(&self.store.readers).await? {
+                let segment: Place = (row.try_get(0)?, row.try_get(1)?);
+                let mut marks = Mark::all(row.try_get(2)?);
+                for number in 0..others.len() {
+                    let also = Mark::all(row.try_get(3 + number)?);
+                    marks.retain(|mark| also.binary_search(mark).is_ok());
+                }
+                self.add_marked(segment, marks, found);
+            }
         }
         found.sort_unstable_by(|one, other| other.cmp(one));
+        found.dedup();
         found.truncate(wanted);
         Ok(())
     }
+
+    /// Adds these events of a segment, but for those that are outside of what is looked for.
+    fn add_marked(&self, (at, first): Place, marks: Vec<Mark>, found: &mut Vec<Place>) {
+        let places = marks.into_iter().map(|mark| mark.place(at, first));
+        found.extend(places.filter(|place| *place < self.start && place.0 >= self.since));
+    }
+}
+
+/// Which segments are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Segments {
+    All,
+    /// Those of more than one event.
+    OfMore,
 }
 
 /// The rows of a term in these runs. One run is in order by itself.
