@@ -261,7 +261,7 @@ impl Store {
         let ended = fresh.ended();
         let indexed = Arc::downgrade(&fresh);
         tokio::spawn(ledger::write_index(readers.clone(), weak, indexed, ended));
-        Ok(Self {
+        let store = Self {
             readers,
             log,
             writer,
@@ -270,7 +270,9 @@ impl Store {
             reading: Arc::default(),
             chain_key: Arc::new(chain_key),
             _held: None,
-        })
+        };
+        store.bring_up_index().await?;
+        Ok(store)
     }
 
     /// Begins a change. Dropped without a commit, it did not happen.

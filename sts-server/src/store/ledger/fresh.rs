@@ -8,12 +8,14 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use authority::{audit::Facts, ids::ZoneId};
 use tokio::sync::watch;
 
 use super::{
     LedgerHead,
-    runs::{end_of, run_of},
-    segments::{Mark, Segment},
+    runs::{Place, end_of, run_of},
+    signed,
+    terms::Terms,
 };
 
 /// Most postings that are kept, of all ledgers, in about 16 MB. Of a ledger that had to make room, they are read when
@@ -36,7 +38,31 @@ pub(in crate::store) struct Noted {
     /// Up to this entry it was in the database before what events are found by, or they are gone.
     pub(super) begin: i64,
     /// What was added at its end.
-    pub(super) segments: Vec<Written>,
+    pub(super) written: Written,
+}
+
+/// Events, one after the other, and what they are found by.
+#[derive(Clone, Debug, Default)]
+pub(in crate::store) struct Written {
+    events: Vec<Place>,
+    /// In order.
+    postings: Vec<Posting>,
+}
+
+/// That an event is found by something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Posting {
+    term: i64,
+    /// How many stand before it among those that it is told of with.
+    event: u32,
+}
+
+/// A run of which nothing is in the database.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    events: Vec<Place>,
+    /// Each in order.
+    postings: Vec<Vec<Posting>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,35 +70,6 @@ struct Known {
     ledgers: HashMap<i64, Ledger>,
     /// How many all of them have.
     postings: usize,
-}
-
-/// A segment, where it stands.
-#[derive(Clone, Debug)]
-pub(in crate::store) struct Written {
-    /// Its first entry, and its last.
-    pub(super) first: i64,
-    pub(super) last: i64,
-    /// When the last of its events happened.
-    pub(super) at: i64,
-    /// As [`Segment::found_by`].
-    pub(super) found_by: Vec<(i64, Mark)>,
-}
-
-/// A row of the index.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    /// When the last event of the segment happened, and its first entry.
-    pub(super) place: (i64, i64),
-    /// Which of its events, in order. Empty: the segment is one event.
-    pub(super) marks: Vec<Mark>,
-}
-
-/// A stretch of entries of which something has to be read before the index is whole: those after the first up to the
-/// second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Missing {
-    pub(super) after: i64,
-    pub(super) upto: i64,
 }
 
 /// Entries are told by where they stand.
@@ -89,36 +86,12 @@ struct Ledger {
     postings: usize,
 }
 
-#[derive(Debug, Default)]
-struct Run {
-    segments: Vec<Place>,
-    /// Each in order. All of a segment are in one.
-    postings: Vec<Vec<Posting>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    first: i64,
-    last: i64,
-    at: i64,
-}
-
-/// That something is found in a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Posting {
-    term: i64,
-    segment: u32,
-    mark: Mark,
-}
-
-/// All rows of a run.
-#[derive(Debug)]
-pub(super) struct Whole {
-    pub(super) run: i64,
-    /// The last entry of which they tell.
-    pub(super) end: i64,
-    /// By what, and what, in the order of the index.
-    pub(super) rows: Vec<(i64, Row)>,
+/// A stretch of entries of which something has to be read before what is known of a ledger is whole: those after the
+/// first up to the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) after: i64,
+    pub(super) upto: i64,
 }
 
 /// A run that has come to its end and is not in the database.
@@ -126,40 +99,38 @@ pub(super) struct Whole {
 pub(super) struct Ended {
     /// Whose.
     pub(super) ledger: i64,
-    /// It, or what has to be read before.
-    pub(super) run: Result<Whole, Missing>,
+    pub(super) run: i64,
+    /// Its rows, or the entries from which they have to be made.
+    pub(super) rows: Result<Vec<Row>, Missing>,
 }
 
-/// What was found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// The rows of each term, newest first.
-    pub(super) rows: Vec<Vec<Row>>,
-    /// The oldest time of any row.
-    pub(super) oldest: Option<i64>,
-}
-
-impl Row {
-    /// Which of the segment's events, in order.
-    pub(super) fn marks(&self) -> &[Mark] {
-        if self.marks.is_empty() {
-            &[Mark::ONLY]
-        } else {
-            &self.marks
-        }
-    }
-}
+/// Something that events of a run are found by, and those, the oldest first.
+pub(super) type Row = (i64, Vec<Place>);
 
 impl Written {
-    /// A segment of a batch that begins at `begin`.
-    pub(super) fn new(begin: i64, segment: Segment) -> Self {
-        let place = |number: usize| begin.saturating_add(i64::try_from(number).unwrap_or(i64::MAX));
-        Self {
-            first: place(segment.first),
-            last: place(segment.first + segment.events) - 1,
-            at: super::signed(segment.at),
-            found_by: segment.found_by,
+    /// Events, each with its entry, in the order of those.
+    pub(super) fn of<'a>(
+        zone: &ZoneId,
+        events: impl IntoIterator<Item = (i64, &'a Facts<'a>)>,
+    ) -> Self {
+        let mut written = Self::default();
+        let mut terms = Terms::of(zone);
+        for (entry, facts) in events {
+            let event = u32::try_from(written.events.len()).unwrap_or(u32::MAX);
+            written.events.push((signed(facts.occurred_at.0), entry));
+            terms.each(facts, |term| written.postings.push(Posting { term, event }));
         }
+        written.postings.sort_unstable();
+        written.postings.dedup();
+        written
+    }
+
+    fn first(&self) -> Option<i64> {
+        self.events.first().map(|(_, entry)| *entry)
+    }
+
+    fn last(&self) -> Option<i64> {
+        self.events.last().map(|(_, entry)| *entry)
     }
 }
 
@@ -183,19 +154,20 @@ impl Fresh {
         for Noted {
             number,
             begin,
-            segments,
+            written,
         } in noted
         {
-            let before = segments.first().map(|segment| segment.first - 1);
+            let before = written.first().map(|first| first - 1);
             known.change(number, begin, before, |ledger| {
                 // A commit that failed may have happened all the same.
                 if let Some(before) = before.filter(|before| *before > ledger.end) {
                     ledger.end = before;
                     ledger.forget();
                 }
-                // Who looked for something in between may have read some of it already.
-                let end = ledger.end;
-                ledger.take(segments.into_iter().filter(|segment| segment.first > end));
+                // Who looked for something in between may have read it already.
+                if before.is_some_and(|before| before == ledger.end) {
+                    ledger.take(written);
+                }
                 ledger.begin_after(begin);
                 ended |= ledger.ended().is_some();
             });
@@ -208,29 +180,33 @@ impl Fresh {
     }
 
     /// Takes in what was missing.
-    pub(super) fn fill(&self, number: i64, missing: Missing, segments: Vec<Written>) {
+    pub(super) fn fill(&self, number: i64, missing: Missing, written: Vec<Written>) {
         let mut known = self.lock();
         known.change(number, missing.after, None, |ledger| {
             if ledger.missing() == Some(missing) {
                 ledger.known_after = missing.after;
-                ledger.take(segments);
+                written.into_iter().for_each(|written| ledger.take(written));
             }
         });
         known.make_room(Some(number));
     }
 
-    /// What is found by each of these terms, in a ledger that stood at `head` or further on; or what is missing for
-    /// that.
-    pub(super) fn rows(&self, head: &LedgerHead, terms: &[i64]) -> Result<Found, Missing> {
-        let mut known = self.lock();
+    /// The events that are found by each of these terms, newest first, in a ledger that stood at `head` or further on;
+    /// or what is missing for that.
+    pub(super) fn find(
+        &self,
+        head: &LedgerHead,
+        terms: &[i64],
+    ) -> Result<Vec<Vec<Place>>, Missing> {
         let end = head.place(head.seq);
-        let mut found = Ok(Found::default());
-        known.change(head.number, head.begin(), Some(end), |ledger| {
-            found = match ledger.missing() {
-                Some(missing) => Err(missing),
-                None => Ok(ledger.find(terms)),
-            };
-        });
+        let mut found = Ok(Vec::new());
+        self.lock()
+            .change(head.number, head.begin(), Some(end), |ledger| {
+                found = match ledger.missing() {
+                    Some(missing) => Err(missing),
+                    None => Ok(terms.iter().map(|term| ledger.find(*term)).collect()),
+                };
+            });
         found
     }
 
@@ -239,9 +215,15 @@ impl Fresh {
         let known = self.lock();
         known.ledgers.iter().find_map(|(number, ledger)| {
             let run = ledger.ended()?;
+            let missing = ledger.missing().map(|missing| Missing {
+                after: missing.after,
+                upto: end_of(run),
+            });
+            let rows = missing.map_or_else(|| Ok(ledger.rows(run)), Err);
             Some(Ended {
                 ledger: *number,
-                run: ledger.missing().map_or_else(|| Ok(ledger.whole(run)), Err),
+                run,
+                rows,
             })
         })
     }
@@ -320,7 +302,6 @@ impl Ledger {
         }
     }
 
-    /// What has to be read before the index is whole.
     fn missing(&self) -> Option<Missing> {
         let (after, upto) = (self.begin, self.known_after);
         (after < upto).then_some(Missing { after, upto })
@@ -332,13 +313,13 @@ impl Ledger {
         (run < run_of(self.end + 1)).then_some(run)
     }
 
-    /// Takes in segments.
-    fn take(&mut self, segments: impl IntoIterator<Item = Written>) {
-        for segment in segments {
-            self.end = self.end.max(segment.last);
-            self.postings += segment.found_by.len();
-            let run = self.runs.entry(run_of(segment.first)).or_default();
-            run.add(&segment);
+    fn take(&mut self, written: Written) {
+        self.postings += written.postings.len();
+        if let (Some(first), Some(last)) = (written.first(), written.last()) {
+            self.end = self.end.max(last);
+            for run in run_of(first)..=run_of(last) {
+                self.runs.entry(run).or_default().take(&written, run);
+            }
         }
     }
 
@@ -357,50 +338,40 @@ impl Ledger {
         self.postings = 0;
     }
 
-    fn find(&self, terms: &[i64]) -> Found {
-        let rows = |term: &i64| {
-            let mut rows: Vec<Row> = self.runs.values().flat_map(|run| run.rows(*term)).collect();
-            rows.retain(|row| row.place.1 > self.begin);
-            rows.sort_unstable_by_key(|row| Reverse(row.place));
-            rows
-        };
-        let segments = self.runs.values().flat_map(|run| &run.segments);
-        Found {
-            rows: terms.iter().map(rows).collect(),
-            oldest: segments.map(|place| place.at).min(),
-        }
+    fn find(&self, term: i64) -> Vec<Place> {
+        let runs = self.runs.values();
+        let mut found: Vec<Place> = runs.flat_map(|run| run.find(term)).collect();
+        found.retain(|(_, entry)| *entry > self.begin);
+        found.sort_unstable_by_key(|place| Reverse(*place));
+        found
     }
 
-    fn whole(&self, run: i64) -> Whole {
-        let (mut end, mut rows) = (end_of(run).min(self.end), Vec::new());
-        if let Some(run) = self.runs.get(&run) {
-            end = run
-                .segments
-                .iter()
-                .map(|place| place.last)
-                .fold(end, i64::max);
-            rows = run.all();
-        }
-        rows.retain(|(_, row)| row.place.1 > self.begin);
-        rows.sort_unstable_by_key(|(term, row)| (*term, row.place));
-        Whole { run, end, rows }
+    fn rows(&self, run: i64) -> Vec<Row> {
+        self.runs.get(&run).map(Run::rows).unwrap_or_default()
     }
 }
 
 impl Run {
-    fn add(&mut self, segment: &Written) {
-        let number = u32::try_from(self.segments.len()).unwrap_or(u32::MAX);
-        let Written {
-            first, last, at, ..
-        } = *segment;
-        self.segments.push(Place { first, last, at });
-        let posting = |(term, mark): &(i64, Mark)| Posting {
-            term: *term,
-            segment: number,
-            mark: *mark,
+    /// Takes in what is of the run `number`.
+    pub(super) fn take(&mut self, written: &Written, number: i64) {
+        let is_in = |place: &Place| run_of(place.1) == number;
+        let before = written
+            .events
+            .partition_point(|place| run_of(place.1) < number);
+        let shift = |event: u32| {
+            let event = usize::try_from(event).unwrap_or(usize::MAX);
+            written.events.get(event).filter(|place| is_in(place))?;
+            u32::try_from(event - before + self.events.len()).ok()
         };
-        self.postings
-            .push(segment.found_by.iter().map(posting).collect());
+        let postings = written.postings.iter().filter_map(|posting| {
+            Some(Posting {
+                term: posting.term,
+                event: shift(posting.event)?,
+            })
+        });
+        self.postings.push(postings.collect());
+        self.events
+            .extend(written.events.iter().filter(|place| is_in(place)));
         while let [.., before, last] = self.postings.as_slice()
             && before.len() <= 2 * last.len()
             && before.len() + last.len() <= MOST_TOGETHER
@@ -408,7 +379,7 @@ impl Run {
             let last = self.postings.pop().unwrap_or_default();
             if let Some(before) = self.postings.last_mut() {
                 before.extend(last);
-                // Of two parts that are in order.
+                // Two parts, each of them in order.
                 before.sort();
             }
         }
@@ -418,43 +389,37 @@ impl Run {
         self.postings.iter().map(Vec::len).sum()
     }
 
-    /// The rows of a term, in no order.
-    fn rows(&self, term: i64) -> impl Iterator<Item = Row> {
+    fn place(&self, posting: &Posting) -> Place {
+        let place = usize::try_from(posting.event).ok();
+        let place = place.and_then(|place| self.events.get(place));
+        place.copied().unwrap_or_default()
+    }
+
+    /// The events that are found by a term, in no order.
+    fn find(&self, term: i64) -> impl Iterator<Item = Place> {
         self.postings.iter().flat_map(move |postings| {
             let begin = postings.partition_point(|posting| posting.term < term);
             let rest = postings.get(begin..).unwrap_or_default();
             let end = rest.partition_point(|posting| posting.term == term);
-            self.of(rest.get(..end).unwrap_or_default())
+            let found = rest.get(..end).unwrap_or_default();
+            found.iter().map(|posting| self.place(posting))
         })
     }
 
-    /// The rows of all terms, in no order.
-    fn all(&self) -> Vec<(i64, Row)> {
-        let terms = self
+    /// All of it, in order.
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let mut all: Vec<(i64, Place)> = self
             .postings
             .iter()
-            .flat_map(|postings| postings.chunk_by(|one, other| one.term == other.term));
-        let rows = terms.flat_map(|postings| {
-            let term = postings.first().map_or(0, |posting| posting.term);
-            self.of(postings).map(move |row| (term, row))
-        });
-        rows.collect()
-    }
-
-    /// The rows of the postings of one term.
-    fn of<'a>(&'a self, postings: &'a [Posting]) -> impl Iterator<Item = Row> + 'a {
-        let segments = postings.chunk_by(|one, other| one.segment == other.segment);
-        segments.filter_map(|postings| {
-            let number = usize::try_from(postings.first()?.segment).ok()?;
-            let Place { first, last, at } = *self.segments.get(number)?;
-            let mut marks = Vec::new();
-            if first < last {
-                marks.extend(postings.iter().map(|posting| posting.mark));
-            }
-            Some(Row {
-                place: (at, first),
-                marks,
+            .flatten()
+            .map(|posting| (posting.term, self.place(posting)))
+            .collect();
+        all.sort_unstable();
+        all.chunk_by(|(one, _), (other, _)| one == other)
+            .filter_map(|row| {
+                let (term, _) = row.first()?;
+                Some((*term, row.iter().map(|(_, place)| *place).collect()))
             })
-        })
+            .collect()
     }
 }

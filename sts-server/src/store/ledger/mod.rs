@@ -6,7 +6,6 @@ mod packed;
 mod prune;
 mod query;
 mod runs;
-mod segments;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -413,13 +412,11 @@ impl Change {
             let mac = self.1.mac(&ledger.hash.0);
             rows.entry(id.as_bytes(), &ledger.hash.0, &mac, content);
         }
-        let segments = segments::of(zone, events);
-        segments.iter().for_each(|segment| rows.segment(segment));
-        let written = |segment| Written::new(first, segment);
+        let facts = events.iter().map(|(facts, _)| facts);
         self.0.note(Noted {
             number: ledger.number,
             begin: ledger.begin(),
-            segments: segments.into_iter().map(written).collect(),
+            written: Written::of(zone, (first..).zip(facts)),
         });
         Ok((ledger, rows))
     }

@@ -7,7 +7,7 @@ use authority::ids::ZoneId;
 use serde::Serialize;
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
-use super::{AuthorityRecord, LedgerHead, fresh::Row, segments::Segment, signed};
+use super::{AuthorityRecord, LedgerHead, fresh::Row, signed, walk::pack};
 
 /// Rows that [`INSERT`] takes.
 #[derive(Debug, Default)]
@@ -18,19 +18,6 @@ pub(super) struct Rows {
     entries: Vec<u8>,
     /// The contents, one after the other.
     contents: Vec<u8>,
-    /// Of segments of more than one event: the number of the first, how many, the time.
-    segments: Vec<(usize, usize, u64)>,
-}
-
-/// Rows of the index of a run, that [`INSERT_TERMS`] takes.
-#[derive(Debug)]
-pub(super) struct Terms {
-    run: i64,
-    /// Of 76 bytes each, in decimal digits: the term, the time and the first entry of its segment in 20 each, and in
-    /// 8 each where its marks begin and how long they are.
-    terms: Vec<u8>,
-    /// The marks, one after the other.
-    marks: Vec<u8>,
 }
 
 /// The numbers below `$count`, a million at most, as a table of `n`: to count by a recursive query takes as long as to
@@ -59,31 +46,28 @@ macro_rules! insert {
     FROM ",
             below!("length($1) / 96"),
             ";
-    INSERT INTO audit_segments (first, events, at)
-    SELECT $3 + (value ->> 0), value ->> 1, value ->> 2 FROM json_each($8);
     UPDATE ledgers SET seq = $5, hash = $6, recorded_at = $4 WHERE zone_id = $7"
         )
     };
 }
 
-/// Adds entries (`$1`, `$2`) in segments (`$8`), the first of them at `$3` and recorded at `$4`, and notes that the
-/// ledger of the zone `$7` stands at `$5` with the hash `$6`.
+/// Adds entries (`$1`, `$2`), the first of them at `$3` and recorded at `$4`, and notes that the ledger of the zone `$7`
+/// stands at `$5` with the hash `$6`.
 pub(super) const INSERT: &str = insert!();
 
-/// Adds rows (`$1`, `$2`) to the index of the run `$3`, but for those that it has.
-const INSERT_TERMS: &str = concat!(
-    "INSERT OR IGNORE INTO audit_terms (run, term, at, entry, events)
-    SELECT $3, CAST(substr($1, n * 76 + 1, 20) AS INTEGER), CAST(substr($1, n * 76 + 21, 20) AS INTEGER),
-      CAST(substr($1, n * 76 + 41, 20) AS INTEGER),
-      coalesce(substr($2, CAST(substr($1, n * 76 + 61, 8) AS INTEGER) + 1,
-        CAST(substr($1, n * 76 + 69, 8) AS INTEGER)), x'')
+/// Adds rows to the index of the run `$3`: `$1` has 36 bytes for each, in decimal digits its term in 20 and in 8 each
+/// where in `$2` its events begin and how long they are.
+const INSERT_INDEX: &str = concat!(
+    "INSERT OR REPLACE INTO audit_index (run, term, events)
+    SELECT $3, CAST(substr($1, n * 36 + 1, 20) AS INTEGER),
+      substr($2, CAST(substr($1, n * 36 + 21, 8) AS INTEGER) + 1, CAST(substr($1, n * 36 + 29, 8) AS INTEGER))
     FROM ",
-    below!("length($1) / 76")
+    below!("length($1) / 36")
 );
 
-/// The same with what else exchanges leave: their authority records `$9`, each as [`record`] has it, and what the
-/// policy was asked `$10`, each with its request, at `$11`. Whenever a 64th of those is added, the old ones go, all
-/// past the newest `$12`.
+/// The same with what else exchanges leave: their authority records `$8`, each as [`record`] has it, and what the
+/// policy was asked `$9`, each with its request, at `$10`. Whenever a 64th of those is added, the old ones go, all
+/// past the newest `$11`.
 pub(super) const INSERT_EXCHANGES: &str = concat!(
     insert!(),
     ";
@@ -91,12 +75,12 @@ pub(super) const INSERT_EXCHANGES: &str = concat!(
       scope, targets, issued_at, expires_at, agent_session_id, delegation_edge_id)
     SELECT value ->> 0, value ->> 1, value ->> 2, $7, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
       value ->> 7, value -> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
-    FROM json_each($9);
+    FROM json_each($8);
     INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
-    SELECT $7, value ->> 0, $11, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
-    FROM json_each($10);
-    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($10) AND zone_id = $7 AND id <= (
-      SELECT id FROM policy_inputs WHERE zone_id = $7 ORDER BY id DESC LIMIT 1 OFFSET $12)"
+    SELECT $7, value ->> 0, $10, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
+    FROM json_each($9);
+    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($9) AND zone_id = $7 AND id <= (
+      SELECT id FROM policy_inputs WHERE zone_id = $7 ORDER BY id DESC LIMIT 1 OFFSET $11)"
 );
 
 /// An authority record without its zone.
@@ -143,7 +127,6 @@ impl Rows {
             .bind(signed(ledger.seq))
             .bind(ledger.hash.0.as_slice())
             .bind(zone.as_str())
-            .bind(sqlx::types::Json(self.segments))
     }
 
     /// One more entry.
@@ -155,49 +138,20 @@ impl Rows {
         decimal::<8>(&mut self.entries, content.len());
         self.contents.extend_from_slice(content.as_bytes());
     }
-
-    /// One more segment.
-    pub(super) fn segment(&mut self, segment: &Segment) {
-        if segment.events > 1 {
-            let Segment {
-                first, events, at, ..
-            } = segment;
-            self.segments.push((*first, *events, *at));
-        }
-    }
 }
 
-impl Terms {
-    /// None yet of this run.
-    pub(super) fn of(run: i64) -> Self {
-        Self {
-            run,
-            terms: Vec::new(),
-            marks: Vec::new(),
-        }
+/// The statement that adds rows to the index of a run.
+pub(super) fn insert_index(run: i64, rows: &[Row]) -> Query<'static, Sqlite, SqliteArguments> {
+    let (mut terms, mut all) = (Vec::new(), Vec::new());
+    for (term, events) in rows {
+        let begin = all.len();
+        events.iter().for_each(|place| pack(*place, &mut all));
+        terms.push(if *term < 0 { b'-' } else { b'0' });
+        decimal::<19>(&mut terms, term.unsigned_abs());
+        decimal::<8>(&mut terms, begin);
+        decimal::<8>(&mut terms, all.len() - begin);
     }
-
-    /// One more row.
-    pub(super) fn row(&mut self, term: i64, row: &Row) {
-        let (begin, (at, entry)) = (self.marks.len(), row.place);
-        for mark in &row.marks {
-            self.marks.extend(mark.to_bytes());
-        }
-        for number in [term, at, entry] {
-            self.terms.push(if number < 0 { b'-' } else { b'0' });
-            decimal::<19>(&mut self.terms, number.unsigned_abs());
-        }
-        decimal::<8>(&mut self.terms, begin);
-        decimal::<8>(&mut self.terms, self.marks.len() - begin);
-    }
-
-    /// The statement that adds them.
-    pub(super) fn insert(self) -> Query<'static, Sqlite, SqliteArguments> {
-        sqlx::query(INSERT_TERMS)
-            .bind(self.terms)
-            .bind(self.marks)
-            .bind(self.run)
-    }
+    sqlx::query(INSERT_INDEX).bind(terms).bind(all).bind(run)
 }
 
 /// Adds `number` in `DIGITS` decimal digits.

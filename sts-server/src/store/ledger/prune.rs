@@ -1,19 +1,14 @@
 //! The beginning of a ledger, which retention removes.
 
-use authority::audit::{Event, Facts};
-use serde_json::{Value, json};
-
 use super::{
     super::{Change, Result},
-    EntryRow, LedgerHead, MAX_SEQ, damaged,
-    fresh::Noted,
-    runs::run_of,
-    segments, signed,
-    terms::Terms,
+    LedgerHead, MAX_SEQ,
+    fresh::{Noted, Written},
+    signed, unsigned,
 };
 
-/// Most events that are removed at once: it keeps nobody waiting for long, and holds any segment.
-const BATCH: usize = segments::MOST_EVENTS;
+/// Most events that are removed at once: it keeps nobody waiting for long.
+const AT_ONCE: i64 = 500;
 
 impl Change {
     /// Lets go of the events of a ledger up to `seq`, which a checkpoint seals.
@@ -33,86 +28,39 @@ impl Change {
             self.0.note(Noted {
                 number: ledger.number,
                 begin: ledger.place(seq),
-                segments: Vec::new(),
+                written: Written::default(),
             });
         }
         Ok(())
     }
 
-    /// Removes some of the events that were let go of, in whole segments, and the checkpoints among them. How
-    /// many events: none are left when it is none.
+    /// Removes some of the events that were let go of, and of the index, and the checkpoints among them. How much: there
+    /// is nothing left when it is nothing.
     pub(crate) async fn prune(&mut self, ledger: &LedgerHead) -> Result<u64> {
-        let sql = "SELECT entry, hash, mac, recorded_at, event FROM audit_entries
-                   WHERE entry > ?1 AND entry <= ?1 + (SELECT pruned FROM ledgers WHERE zone_id = ?2)
-                   ORDER BY entry LIMIT ?3";
-        let mut rows: Vec<EntryRow> = sqlx::query_as(sql)
+        let sql = "DELETE FROM audit_entries WHERE entry IN (SELECT entry FROM audit_entries
+                     WHERE entry > ?1 AND entry <= ?1 + (SELECT pruned FROM ledgers WHERE zone_id = ?2)
+                     ORDER BY entry LIMIT ?3) RETURNING entry";
+        let removed: Vec<i64> = sqlx::query_scalar(sql)
             .bind(ledger.place(0))
             .bind(ledger.zone_id.as_str())
-            .bind(signed(BATCH.try_into().unwrap_or_default()))
+            .bind(AT_ONCE)
             .fetch_all(&mut *self.0)
             .await?;
-        let last = |rows: &[EntryRow]| rows.last().map(|(entry, ..)| *entry);
-        let Some(end) = last(&rows) else {
-            return Ok(0);
-        };
-        let sql = "SELECT first, events, at FROM audit_segments WHERE first > ? AND first <= ? ORDER BY first";
-        let segments: Vec<segments::SegmentRow> = sqlx::query_as(sql)
-            .bind(ledger.place(0))
-            .bind(end)
-            .fetch_all(&mut *self.0)
-            .await?;
-        // A checkpoint never stands within a segment, but the end of what was read may.
-        if let Some((first, events, _)) = segments.last()
-            && first + events - 1 > end
-        {
-            rows.truncate(rows.partition_point(|(entry, ..)| entry < first));
-        }
-        let Some(end) = last(&rows) else {
-            return Ok(0);
-        };
-        let first_run: i64 = sqlx::query_scalar("SELECT first_run FROM ledgers WHERE number = ?")
-            .bind(ledger.number)
-            .fetch_one(&mut *self.0)
-            .await?;
-        let mut found_by = Vec::new();
-        for (entry, .., text) in &rows {
-            let event: Event = serde_json::from_str(text).map_err(|_| damaged("an event"))?;
-            let at = signed(event.occurred_at.0);
-            let (at, first) = match segments::around(&segments, *entry) {
-                Some((first, _, at)) => (at, first),
-                None => (at, *entry),
-            };
-            Terms::of(&ledger.zone_id).each(&Facts::from(&event), |term| {
-                found_by.push((run_of(first).max(first_run), term, at, first));
-            });
-        }
-        found_by.sort_unstable();
-        found_by.dedup();
-        let found_by = found_by.iter().map(|key| json!(key)).collect();
-        let sql = "DELETE FROM audit_terms WHERE (run, term, at, entry) IN (
-                     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(?))";
-        sqlx::query(sql)
-            .bind(sqlx::types::Json(Value::Array(found_by)))
-            .execute(&mut *self.0)
-            .await?;
-        for sql in [
-            "DELETE FROM audit_segments WHERE first > ? AND first <= ?",
-            "DELETE FROM audit_entries WHERE entry > ? AND entry <= ?",
-        ] {
+        if let Some(end) = removed.iter().max() {
+            // The one at the end of what is gone is where the rest begins.
+            let sql = "DELETE FROM audit_checkpoints WHERE ledger = ? AND seq < ?";
             sqlx::query(sql)
-                .bind(ledger.place(0))
-                .bind(end)
+                .bind(ledger.number)
+                .bind(end & MAX_SEQ)
                 .execute(&mut *self.0)
                 .await?;
+            return Ok(removed.len().try_into().unwrap_or_default());
         }
-        self.forget_runs(ledger, end).await?;
-        // The one at the end of what is gone is where the rest begins.
-        let sql = "DELETE FROM audit_checkpoints WHERE ledger = ? AND seq < ?";
-        sqlx::query(sql)
-            .bind(ledger.number)
-            .bind(end & MAX_SEQ)
-            .execute(&mut *self.0)
+        let pruned: i64 = sqlx::query_scalar("SELECT pruned FROM ledgers WHERE zone_id = ?")
+            .bind(ledger.zone_id.as_str())
+            .fetch_one(&mut *self.0)
             .await?;
-        Ok(rows.len().try_into().unwrap_or_default())
+        self.forget_runs(ledger, ledger.place(unsigned(pruned)))
+            .await
     }
 }

@@ -1,5 +1,5 @@
-//! Looking for events. A search walks the rarest of the things that are asked for from the newest event on, and stops
-//! after a bounded number of steps (see [`Walk`]). Only what is not to be found costs a look into every run.
+//! Looking for events. A search walks from the newest event on over those that have all that is asked for, and stops after
+//! a bounded number of steps (see [`Walk`]).
 
 use authority::{
     audit::{Decision, Event, EventType, OccurredAt},
@@ -167,7 +167,7 @@ impl Store {
         let since = filter.since.map_or(i64::MIN, |since| signed(since.0));
         let terms = filter.terms(zone);
         let walk = Walk::over(self, zone, &terms, start, since, MOST_STEPS).await?;
-        let (places, next) = walk.rarest_first().await?.find(limit).await?;
+        let (places, next) = walk.find(limit).await?;
         let entries = fetch(self, &places).await?.into_iter().filter_map(|entry| {
             let event: Event = serde_json::from_str(&entry.event).ok()?;
             filter.matches(&event).then_some((entry, event))

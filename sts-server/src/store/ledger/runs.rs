@@ -15,21 +15,31 @@ use sqlx::QueryBuilder;
 use super::{
     super::{Change, Result, Store},
     LedgerHead,
-    terms::{TermKind, term},
 };
 
-/// Entries of a run, as bits of their number; migration 0008 has the same. Tests have runs that their ledgers fill.
+/// Entries of a run, as bits of their number: 16 at most. Tests have runs that their ledgers fill.
 pub(super) const RUN_BITS: u32 = if cfg!(test) { 6 } else { 14 };
 
-/// The run in which what begins at `entry` is found, unless it is of before there were runs.
+/// When an event happened, in microseconds since the Unix epoch, and its entry.
+pub(super) type Place = (i64, i64);
+
+/// The run of an entry.
 pub(super) fn run_of(entry: i64) -> i64 {
     entry >> RUN_BITS
 }
 
+/// The first entry of a run.
+pub(super) fn begin_of(run: i64) -> i64 {
+    run << RUN_BITS
+}
+
 /// The last entry of a run.
 pub(super) fn end_of(run: i64) -> i64 {
-    (run << RUN_BITS) | ((1 << RUN_BITS) - 1)
+    begin_of(run) | ((1 << RUN_BITS) - 1)
 }
+
+/// Rows of the index that are removed at once.
+const FORGOTTEN: i64 = 2_000;
 
 /// All values of the upper bits of a term, by which filters stand side by side.
 fn buckets() -> Vec<i8> {
@@ -53,70 +63,56 @@ pub(super) fn filter(terms: impl Iterator<Item = i64>) -> BTreeMap<i64, String> 
     filter
 }
 
-/// The runs of a ledger, as they were when a search began.
+/// The runs of a ledger that are in the database.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Runs {
     ledger: i64,
-    /// From this one on they are not among the others, or not yet, and of some of what is in them the index is not in
-    /// the database.
-    first_open: i64,
-    last_open: i64,
-    /// The oldest time in those. `None`: there is nothing in them.
-    oldest: Option<i64>,
 }
 
-/// Some runs, which hold everything that is newer than what the others hold.
-#[derive(Debug)]
-pub(super) struct Window {
-    pub(super) runs: Vec<i64>,
-    /// Whether those are among them of which the index is not in the database.
-    pub(super) open: bool,
-    /// From this time on nothing is in any other, if others hold something.
-    pub(super) from: Option<i64>,
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct Closed {
+    pub(super) run: i64,
+    /// When the newest of its events happened.
+    pub(super) newest: i64,
 }
 
 impl Runs {
-    /// Those of a ledger of which the index was in the database, when it stood at `head`, up to some event, and of
-    /// which what is not there begins with the time `oldest`.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`](super::super::StoreError::Database), here and below.
-    pub(super) async fn of(store: &Store, head: &LedgerHead, oldest: Option<i64>) -> Result<Self> {
-        let first_open = run_of(head.begin() + 1);
-        // Of a ledger that was there before runs were written as a whole.
-        let written: Option<i64> =
-            sqlx::query_scalar("SELECT min(at) FROM audit_terms WHERE run = ? AND term = ?")
-                .bind(first_open)
-                .bind(term(&head.zone_id, TermKind::Zone, ""))
-                .fetch_one(&store.readers)
-                .await?;
-        Ok(Self {
-            ledger: head.number,
-            first_open,
-            last_open: run_of(head.place(head.seq) + 1),
-            oldest: oldest.into_iter().chain(written).min(),
-        })
+    /// Those of a ledger.
+    pub(super) fn of(ledger: &LedgerHead) -> Self {
+        Self {
+            ledger: ledger.number,
+        }
     }
 
     /// Of the runs that may hold events between two times, both included, with all of these terms, up to `most` with
-    /// the newest.
-    pub(super) async fn window(
+    /// the newest, from the one after `before` on.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`](super::super::StoreError::Database), here and below.
+    pub(super) async fn closed(
         self,
         store: &Store,
         terms: &[i64],
-        since: i64,
-        until: i64,
+        (since, until): (i64, i64),
+        before: Option<Closed>,
         most: usize,
-    ) -> Result<Window> {
+    ) -> Result<Vec<Closed>> {
         let mut query = QueryBuilder::new("SELECT run, newest FROM audit_runs WHERE ledger = ");
         query
             .push_bind(self.ledger)
             .push(" AND newest >= ")
             .push_bind(since)
             .push(" AND oldest <= ")
-            .push_bind(until)
-            .push(" AND run < ")
-            .push_bind(self.first_open);
+            .push_bind(until);
+        if let Some(Closed { run, newest }) = before {
+            query
+                .push(" AND (newest, run) < (")
+                .push_bind(newest)
+                .push(", ")
+                .push_bind(run)
+                .push(")");
+        }
         for term in terms {
             query
                 .push(
@@ -130,25 +126,14 @@ impl Runs {
         }
         query
             .push(" ORDER BY newest DESC, run DESC LIMIT ")
-            .push_bind(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1));
-        let mut closed: Vec<(i64, i64)> = query.build_query_as().fetch_all(&store.readers).await?;
-        // Nobody knows what is added to them meanwhile, so that they are the newest, and looked into as one.
-        let open = self.oldest.is_some_and(|oldest| oldest <= until);
-        let most = most.saturating_sub(open.into());
-        let from = closed.get(most).map(|(_, newest)| newest.saturating_add(1));
-        closed.truncate(most);
-        let mut runs = Vec::new();
-        if open {
-            runs.extend(self.first_open..=self.last_open);
-        }
-        runs.extend(closed.into_iter().map(|(run, _)| run));
-        Ok(Window { runs, open, from })
+            .push_bind(i64::try_from(most).unwrap_or(i64::MAX));
+        Ok(query.build_query_as().fetch_all(&store.readers).await?)
     }
 }
 
 impl Change {
-    /// Forgets the runs of which everything up to `entry` was all.
-    pub(super) async fn forget_runs(&mut self, ledger: &LedgerHead, entry: i64) -> Result<()> {
+    /// Forgets some of the index of the runs of which everything up to `entry` was all. How many rows of it.
+    pub(super) async fn forget_runs(&mut self, ledger: &LedgerHead, entry: i64) -> Result<u64> {
         let first = run_of(entry + 1);
         let gone = sqlx::query("DELETE FROM audit_runs WHERE ledger = ? AND run < ?")
             .bind(ledger.number)
@@ -165,6 +150,14 @@ impl Change {
                 .execute(&mut *self.0)
                 .await?;
         }
-        Ok(())
+        let sql = "DELETE FROM audit_index WHERE (run, term) IN (
+                     SELECT run, term FROM audit_index WHERE run >= ? AND run < ? LIMIT ?)";
+        let gone = sqlx::query(sql)
+            .bind(run_of(ledger.place(0)))
+            .bind(first)
+            .bind(FORGOTTEN)
+            .execute(&mut *self.0)
+            .await?;
+        Ok(gone.rows_affected())
     }
 }
