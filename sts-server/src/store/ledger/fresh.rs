@@ -100,12 +100,12 @@ pub(super) struct Ended {
     /// Whose.
     pub(super) ledger: i64,
     pub(super) run: i64,
-    /// Its rows, or the entries from which they have to be made.
-    pub(super) rows: Result<Vec<Row>, Missing>,
+    /// What it has, or the entries from which that has to be made.
+    pub(super) index: Result<Vec<FoundBy>, Missing>,
 }
 
-/// Something that events of a run are found by, and those, the oldest first.
-pub(super) type Row = (i64, Vec<Place>);
+/// A term, and an event that is found by it.
+pub(super) type FoundBy = (i64, Place);
 
 impl Written {
     /// Events, each with its entry, in the order of those.
@@ -219,11 +219,10 @@ impl Fresh {
                 after: missing.after,
                 upto: end_of(run),
             });
-            let rows = missing.map_or_else(|| Ok(ledger.rows(run)), Err);
             Some(Ended {
                 ledger: *number,
                 run,
-                rows,
+                index: missing.map_or_else(|| Ok(ledger.index(run)), Err),
             })
         })
     }
@@ -346,8 +345,8 @@ impl Ledger {
         found
     }
 
-    fn rows(&self, run: i64) -> Vec<Row> {
-        self.runs.get(&run).map(Run::rows).unwrap_or_default()
+    fn index(&self, run: i64) -> Vec<FoundBy> {
+        self.runs.get(&run).map(Run::index).unwrap_or_default()
     }
 }
 
@@ -407,19 +406,11 @@ impl Run {
     }
 
     /// All of it, in order.
-    pub(super) fn rows(&self) -> Vec<Row> {
-        let mut all: Vec<(i64, Place)> = self
-            .postings
-            .iter()
-            .flatten()
-            .map(|posting| (posting.term, self.place(posting)))
-            .collect();
-        all.sort_unstable();
-        all.chunk_by(|(one, _), (other, _)| one == other)
-            .filter_map(|row| {
-                let (term, _) = row.first()?;
-                Some((*term, row.iter().map(|(_, place)| *place).collect()))
-            })
-            .collect()
+    pub(super) fn index(&self) -> Vec<FoundBy> {
+        let mut index = Vec::with_capacity(self.size());
+        let postings = self.postings.iter().flatten();
+        index.extend(postings.map(|posting| (posting.term, self.place(posting))));
+        index.sort_unstable();
+        index
     }
 }

@@ -16,7 +16,7 @@ use super::{
         writer::{WeakWriter, Writer},
     },
     LedgerHead, MAX_SEQ, damaged,
-    fresh::{Ended, Fresh, Missing, Row, Run, Written},
+    fresh::{Ended, FoundBy, Fresh, Missing, Run, Written},
     packed,
     runs::{self, Place},
     terms::{TermKind, term},
@@ -73,7 +73,7 @@ pub(in crate::store) async fn run(
 
 /// Writes the index of a run that has come to its end. Whether there was one.
 async fn write_next(readers: &SqlitePool, writer: &Writer, fresh: &Fresh) -> Result<bool> {
-    let Some(Ended { ledger, run, rows }) = fresh.next_ended() else {
+    let Some(Ended { ledger, run, index }) = fresh.next_ended() else {
         return Ok(false);
     };
     let zone: String = sqlx::query_scalar("SELECT zone_id FROM ledgers WHERE number = ?")
@@ -81,49 +81,56 @@ async fn write_next(readers: &SqlitePool, writer: &Writer, fresh: &Fresh) -> Res
         .fetch_one(readers)
         .await?;
     let zone = ZoneId::from(zone);
-    let rows = match rows {
-        Ok(rows) => rows,
+    let index = match index {
+        Ok(index) => index,
         Err(missing) => {
             let mut read_again = Run::default();
             for written in read(readers, &zone, missing).await? {
                 read_again.take(&written, run);
             }
-            read_again.rows()
+            read_again.index()
         }
     };
-    write(writer, ledger, run, &zone, &rows).await?;
+    write(writer, ledger, run, &zone, &index).await?;
     fresh.written(ledger, runs::end_of(run));
     Ok(true)
 }
 
-async fn write(writer: &Writer, ledger: i64, run: i64, zone: &ZoneId, rows: &[Row]) -> Result<()> {
-    let mut rest = rows;
-    while !rest.is_empty() {
-        let mut size = 0;
-        let most = rest.iter().take_while(|(_, events)| {
-            let has_room = size < TOGETHER;
-            size += ROW + events.len();
-            has_room
-        });
-        let (together, others) = rest.split_at(most.count());
+async fn write(
+    writer: &Writer,
+    ledger: i64,
+    run: i64,
+    zone: &ZoneId,
+    index: &[FoundBy],
+) -> Result<()> {
+    let mut rows = index
+        .chunk_by(|(one, _), (other, _)| one == other)
+        .peekable();
+    let (mut terms, mut of_all) = (Vec::new(), None);
+    let by_all = term(zone, TermKind::Zone, "");
+    while rows.peek().is_some() {
+        let (mut some, mut size) = (packed::Index::of(run), 0);
+        while size < TOGETHER
+            && let Some(row @ [(term, _), ..]) = rows.next()
+        {
+            size += ROW + row.len();
+            some.row(*term, row.iter().map(|(_, place)| *place));
+            terms.push(*term);
+            of_all = of_all.or((*term == by_all).then_some(row));
+        }
         let mut turn = writer.begin().await?;
-        packed::insert_index(run, together)
-            .execute(&mut *turn)
-            .await?;
+        some.insert().execute(&mut *turn).await?;
         turn.commit().await?;
-        rest = others;
     }
-    let of_all = term(zone, TermKind::Zone, "");
-    let all = rows.iter().find(|(term, _)| *term == of_all);
-    let all: &[Place] = all.map(|(_, events)| events.as_slice()).unwrap_or_default();
-    let filter = runs::filter(rows.iter().map(|(term, _)| *term));
+    let filter: Vec<(i64, String)> = runs::filter(terms).into_iter().collect();
+    let all = of_all.unwrap_or_default();
     let mut turn = writer.begin().await?;
     sqlx::query(CLOSE)
         .bind(ledger)
         .bind(run)
-        .bind(all.first().map(|(oldest, _)| *oldest))
-        .bind(all.last().map(|(newest, _)| *newest))
-        .bind(sqlx::types::Json(filter.into_iter().collect::<Vec<_>>()))
+        .bind(all.first().map(|(_, (oldest, _))| *oldest))
+        .bind(all.last().map(|(_, (newest, _))| *newest))
+        .bind(sqlx::types::Json(filter))
         .bind(runs::end_of(run) & MAX_SEQ)
         .execute(&mut *turn)
         .await?;

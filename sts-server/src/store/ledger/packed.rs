@@ -7,7 +7,7 @@ use authority::ids::ZoneId;
 use serde::Serialize;
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
-use super::{AuthorityRecord, LedgerHead, fresh::Row, signed, walk::pack};
+use super::{AuthorityRecord, LedgerHead, runs::Place, signed, walk::pack};
 
 /// Rows that [`INSERT`] takes.
 #[derive(Debug, Default)]
@@ -18,6 +18,16 @@ pub(super) struct Rows {
     entries: Vec<u8>,
     /// The contents, one after the other.
     contents: Vec<u8>,
+}
+
+/// Rows that [`INSERT_INDEX`] takes.
+#[derive(Debug)]
+pub(super) struct Index {
+    run: i64,
+    /// Of 36 bytes each, in decimal digits: the term in 20, and in 8 each where its events begin and how long they are.
+    rows: Vec<u8>,
+    /// The events of all rows.
+    events: Vec<u8>,
 }
 
 /// The numbers below `$count`, a million at most, as a table of `n`: to count by a recursive query takes as long as to
@@ -55,8 +65,7 @@ macro_rules! insert {
 /// stands at `$5` with the hash `$6`.
 pub(super) const INSERT: &str = insert!();
 
-/// Adds rows to the index of the run `$3`: `$1` has 36 bytes for each, in decimal digits its term in 20 and in 8 each
-/// where in `$2` its events begin and how long they are.
+/// Adds rows (`$1`, `$2`) to the index of the run `$3`.
 const INSERT_INDEX: &str = concat!(
     "INSERT OR REPLACE INTO audit_index (run, term, events)
     SELECT $3, CAST(substr($1, n * 36 + 1, 20) AS INTEGER),
@@ -140,18 +149,33 @@ impl Rows {
     }
 }
 
-/// The statement that adds rows to the index of a run.
-pub(super) fn insert_index(run: i64, rows: &[Row]) -> Query<'static, Sqlite, SqliteArguments> {
-    let (mut terms, mut all) = (Vec::new(), Vec::new());
-    for (term, events) in rows {
-        let begin = all.len();
-        events.iter().for_each(|place| pack(*place, &mut all));
-        terms.push(if *term < 0 { b'-' } else { b'0' });
-        decimal::<19>(&mut terms, term.unsigned_abs());
-        decimal::<8>(&mut terms, begin);
-        decimal::<8>(&mut terms, all.len() - begin);
+impl Index {
+    /// None yet, of this run.
+    pub(super) fn of(run: i64) -> Self {
+        Self {
+            run,
+            rows: Vec::new(),
+            events: Vec::new(),
+        }
     }
-    sqlx::query(INSERT_INDEX).bind(terms).bind(all).bind(run)
+
+    /// One more row: the events that are found by a term, in order.
+    pub(super) fn row(&mut self, term: i64, events: impl Iterator<Item = Place>) {
+        let begin = self.events.len();
+        events.for_each(|place| pack(place, &mut self.events));
+        self.rows.push(if term < 0 { b'-' } else { b'0' });
+        decimal::<19>(&mut self.rows, term.unsigned_abs());
+        decimal::<8>(&mut self.rows, begin);
+        decimal::<8>(&mut self.rows, self.events.len() - begin);
+    }
+
+    /// The statement that adds them.
+    pub(super) fn insert(self) -> Query<'static, Sqlite, SqliteArguments> {
+        sqlx::query(INSERT_INDEX)
+            .bind(self.rows)
+            .bind(self.events)
+            .bind(self.run)
+    }
 }
 
 /// Adds `number` in `DIGITS` decimal digits.

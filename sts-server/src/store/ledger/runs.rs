@@ -47,7 +47,7 @@ fn buckets() -> Vec<i8> {
 }
 
 /// The filter of these terms, which are in order: its marks, by the terms' upper bits.
-pub(super) fn filter(terms: impl Iterator<Item = i64>) -> BTreeMap<i64, String> {
+pub(super) fn filter(terms: Vec<i64>) -> BTreeMap<i64, String> {
     let mut filter: BTreeMap<i64, String> = BTreeMap::new();
     filter.extend(
         buckets()
