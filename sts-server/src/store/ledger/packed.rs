@@ -36,9 +36,9 @@ macro_rules! below {
     ($count:literal) => {
         concat!(
             "(SELECT high.n * 1024 + low.n AS n FROM numbers AS high CROSS JOIN numbers AS low
-              WHERE high.n * 1024 < ",
+              WHERE high.n <= (",
             $count,
-            " AND low.n < ",
+            " - 1) / 1024 AND low.n < ",
             $count,
             " - high.n * 1024)"
         )
