@@ -272,20 +272,25 @@ impl Known {
         self.postings += ledger.postings;
     }
 
-    /// Forgets what is known of the ledgers with most, until there are no more than [`MOST_POSTINGS`], but nothing of
-    /// the one that is looked into.
+    /// Where there are more than [`MOST_POSTINGS`], forgets what is known of the ledgers with most until there is room for
+    /// a while, but nothing of the one that is looked into.
     fn make_room(&mut self, but: Option<i64>) {
-        while self.postings > MOST_POSTINGS {
-            let others = self
-                .ledgers
-                .iter_mut()
-                .filter(|(number, _)| but != Some(**number));
-            let most = others.max_by_key(|(_, ledger)| ledger.postings);
-            let Some((_, ledger)) = most.filter(|(_, ledger)| ledger.postings > 0) else {
-                return;
-            };
-            self.postings -= ledger.postings;
-            ledger.forget();
+        if self.postings <= MOST_POSTINGS {
+            return;
+        }
+        let others = self.ledgers.iter();
+        let others = others.filter(|(number, _)| but != Some(**number));
+        let mut sizes: Vec<(usize, i64)> = others
+            .map(|(number, ledger)| (ledger.postings, *number))
+            .collect();
+        sizes.sort_unstable();
+        while self.postings > MOST_POSTINGS / 4 * 3
+            && let Some((size, number)) = sizes.pop()
+        {
+            self.postings -= size;
+            if let Some(ledger) = self.ledgers.get_mut(&number) {
+                ledger.forget();
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
         Result, Store, StoreError,
         writer::{WeakWriter, Writer},
     },
-    LedgerHead, MAX_SEQ, damaged,
+    LedgerHead, MAX_SEQ,
     fresh::{Ended, FoundBy, Fresh, Missing, Run, Written},
     packed,
     runs::{self, Place},
@@ -153,11 +153,12 @@ async fn read(readers: &SqlitePool, zone: &ZoneId, missing: Missing) -> Result<V
             return Ok(written);
         };
         after = *last;
-        let events: serde_json::Result<Vec<(i64, Event)>> = page
-            .iter()
-            .map(|(entry, text)| Ok((*entry, serde_json::from_str(text)?)))
-            .collect();
-        let events = events.map_err(|_| damaged("an event"))?;
+        // What cannot be read is found by nothing, as if it was not there; to say so is for who verifies the chain.
+        let readable = |(entry, text): &(i64, String)| {
+            let event: Event = serde_json::from_str(text).ok()?;
+            Some((*entry, event))
+        };
+        let events: Vec<(i64, Event)> = page.iter().filter_map(readable).collect();
         let facts: Vec<(i64, Facts<'_>)> = events
             .iter()
             .map(|(entry, event)| (*entry, Facts::from(event)))
