@@ -355,7 +355,7 @@ impl Change {
             .iter()
             .flat_map(|(event, .., inputs)| inputs.iter().map(|input| (&event.request_id, input)))
             .collect();
-        let (ledger, rows) = self.link(zone, &events).await?;
+        let (ledger, rows, noted) = self.link(zone, &events).await?;
         rows.bind(packed::INSERT_EXCHANGES, zone, &ledger)
             .bind(sqlx::types::Json(records))
             .bind(sqlx::types::Json(inputs))
@@ -364,6 +364,7 @@ impl Change {
             .execute(&mut *self.0)
             .await?;
         self.0.appended(&ledger);
+        self.0.note(noted);
         Ok(ledger)
     }
 
@@ -376,20 +377,21 @@ impl Change {
         zone: &ZoneId,
         events: &[&(Facts<'_>, &str)],
     ) -> Result<LedgerHead> {
-        let (ledger, rows) = self.link(zone, events).await?;
+        let (ledger, rows, noted) = self.link(zone, events).await?;
         rows.bind(packed::INSERT, zone, &ledger)
             .execute(&mut *self.0)
             .await?;
         self.0.appended(&ledger);
+        self.0.note(noted);
         Ok(ledger)
     }
 
-    /// Where a zone's ledger stands with these events at its end, and their rows.
+    /// Where a zone's ledger stands with these events at its end, their rows, and what is to be noted of them.
     async fn link(
         &mut self,
         zone: &ZoneId,
         events: &[&(Facts<'_>, &str)],
-    ) -> Result<(LedgerHead, packed::Rows)> {
+    ) -> Result<(LedgerHead, packed::Rows, Noted)> {
         let mut ledger = match self.0.ledger(zone) {
             Some(ledger) => ledger,
             None => {
@@ -413,12 +415,12 @@ impl Change {
             rows.entry(id.as_bytes(), &ledger.hash.0, &mac, content);
         }
         let facts = events.iter().map(|(facts, _)| facts);
-        self.0.note(Noted {
+        let noted = Noted {
             number: ledger.number,
             begin: ledger.begin(),
             written: Written::of(zone, (first..).zip(facts)),
-        });
-        Ok((ledger, rows))
+        };
+        Ok((ledger, rows, noted))
     }
 
     /// Which of these events are in the ledger already, and their text.
