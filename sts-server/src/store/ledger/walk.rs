@@ -12,10 +12,10 @@ use super::{
 /// Most postings that one search looks at, or those of a run more. Where that was not enough, the page has a cursor and
 /// fewer events.
 pub(super) const MOST_STEPS: usize = 200_000;
-/// How many times as many runs are read at once where those before did not have enough, and how many at most: of each,
-/// it may be up to 160 KB for each thing that is asked for.
+/// How many times as many runs are read at once where those before did not have enough.
 const MORE_RUNS: usize = 4;
-const MOST_RUNS: usize = 16;
+/// How many rows are read at once at most: each may be of all events of its run, which are 160 KB, and 256 unpacked.
+const MOST_ROWS: usize = 16;
 /// Bytes of an event in a row of the index.
 const EVENT_BYTES: usize = 10;
 
@@ -94,7 +94,8 @@ impl<'a> Walk<'a> {
                 break Some(end);
             }
             before = some.last().copied();
-            most = most.saturating_mul(MORE_RUNS).min(MOST_RUNS);
+            let at_most = (MOST_ROWS / self.terms.len().max(1)).max(1);
+            most = most.saturating_mul(MORE_RUNS).min(at_most);
         };
         let next = if found.len() > limit {
             found.truncate(limit);
