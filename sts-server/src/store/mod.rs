@@ -32,14 +32,13 @@ use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::Mutex;
 
 use self::{
     kept::{Changes, Kept},
     ledger::Fresh,
     writer::{Turn, Writer},
 };
-use tokio::sync::Mutex;
-
 use crate::{data_dir, sealing::ChainKey};
 
 pub(crate) use self::{

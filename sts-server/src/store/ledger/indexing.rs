@@ -180,7 +180,7 @@ impl Store {
             if runs::run_of(ledger.begin() + 1) < runs::run_of(ledger.place(ledger.seq) + 1) {
                 let (zone, events) = (&ledger.zone_id, ledger.seq - ledger.indexed);
                 tracing::info!(%zone, events, "the index of the ledger is being written");
-                // What is missing is read a run at a time.
+                // To look into it makes it known, and what it has not written with it; that is read a run at a time.
                 let _ = self.fresh.find(&ledger, &[]);
                 while write_next(&self.readers, &self.writer, &self.fresh).await? {}
             }

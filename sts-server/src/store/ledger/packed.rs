@@ -7,7 +7,14 @@ use authority::ids::ZoneId;
 use serde::Serialize;
 use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
 
-use super::{AuthorityRecord, LedgerHead, runs::Place, signed, walk::pack};
+use super::{
+    AuthorityRecord, LedgerHead,
+    runs::{Place, begin_of, run_of},
+    signed,
+};
+
+/// Bytes of an event in a row of the index.
+const EVENT_BYTES: usize = 10;
 
 /// Rows that [`INSERT`] takes.
 #[derive(Debug, Default)]
@@ -65,15 +72,6 @@ macro_rules! insert {
 /// stands at `$5` with the hash `$6`.
 pub(super) const INSERT: &str = insert!();
 
-/// Adds rows (`$1`, `$2`) to the index of the run `$3`.
-const INSERT_INDEX: &str = concat!(
-    "INSERT OR REPLACE INTO audit_index (run, term, events)
-    SELECT $3, CAST(substr($1, n * 36 + 1, 20) AS INTEGER),
-      substr($2, CAST(substr($1, n * 36 + 21, 8) AS INTEGER) + 1, CAST(substr($1, n * 36 + 29, 8) AS INTEGER))
-    FROM ",
-    below!("length($1) / 36")
-);
-
 /// The same with what else exchanges leave: their authority records `$8`, each as [`record`] has it, and what the
 /// policy was asked `$9`, each with its request, at `$10`. Whenever a 64th of those is added, the old ones go, all
 /// past the newest `$11`.
@@ -90,6 +88,15 @@ pub(super) const INSERT_EXCHANGES: &str = concat!(
     FROM json_each($9);
     DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($9) AND zone_id = $7 AND id <= (
       SELECT id FROM policy_inputs WHERE zone_id = $7 ORDER BY id DESC LIMIT 1 OFFSET $11)"
+);
+
+/// Adds rows (`$1`, `$2`) to the index of the run `$3`.
+const INSERT_INDEX: &str = concat!(
+    "INSERT OR REPLACE INTO audit_index (run, term, events)
+    SELECT $3, CAST(substr($1, n * 36 + 1, 20) AS INTEGER),
+      substr($2, CAST(substr($1, n * 36 + 21, 8) AS INTEGER) + 1, CAST(substr($1, n * 36 + 29, 8) AS INTEGER))
+    FROM ",
+    below!("length($1) / 36")
 );
 
 /// An authority record without its zone.
@@ -176,6 +183,25 @@ impl Index {
             .bind(self.events)
             .bind(self.run)
     }
+}
+
+/// Adds an event to a row of the index.
+fn pack((at, entry): Place, events: &mut Vec<u8>) {
+    let number = entry - begin_of(run_of(entry));
+    events.extend(at.to_be_bytes());
+    events.extend(u16::try_from(number).unwrap_or_default().to_be_bytes());
+}
+
+/// The events of a row of the index, newest first.
+pub(super) fn unpack(run: i64, events: &[u8]) -> Vec<Place> {
+    let (events, _) = events.as_chunks::<EVENT_BYTES>();
+    let place = |event: &[u8; EVENT_BYTES]| {
+        let [a, b, c, d, e, f, g, h, high, low] = *event;
+        let at = i64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let number = u16::from_be_bytes([high, low]);
+        (at, begin_of(run) | i64::from(number))
+    };
+    events.iter().rev().map(place).collect()
 }
 
 /// Adds `number` in `DIGITS` decimal digits.

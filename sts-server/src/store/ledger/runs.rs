@@ -63,13 +63,7 @@ pub(super) fn filter(terms: Vec<i64>) -> BTreeMap<i64, String> {
     filter
 }
 
-/// The runs of a ledger that are in the database.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Runs {
-    ledger: i64,
-}
-
-/// One of them.
+/// A run that is in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub(super) struct Closed {
     pub(super) run: i64,
@@ -77,58 +71,49 @@ pub(super) struct Closed {
     pub(super) newest: i64,
 }
 
-impl Runs {
-    /// Those of a ledger.
-    pub(super) fn of(ledger: &LedgerHead) -> Self {
-        Self {
-            ledger: ledger.number,
-        }
-    }
-
-    /// Of the runs that may hold events between two times, both included, with all of these terms, up to `most` with
-    /// the newest, from the one after `before` on.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`](super::super::StoreError::Database), here and below.
-    pub(super) async fn closed(
-        self,
-        store: &Store,
-        terms: &[i64],
-        (since, until): (i64, i64),
-        before: Option<Closed>,
-        most: usize,
-    ) -> Result<Vec<Closed>> {
-        let mut query = QueryBuilder::new("SELECT run, newest FROM audit_runs WHERE ledger = ");
+/// Of the runs of a ledger that may hold events between two times, both included, with all of these terms, up to `most`
+/// with the newest, from the one after `before` on.
+///
+/// # Errors
+/// [`StoreError::Database`](super::super::StoreError::Database), here and below.
+pub(super) async fn closed(
+    store: &Store,
+    ledger: &LedgerHead,
+    terms: &[i64],
+    (since, until): (i64, i64),
+    before: Option<Closed>,
+    most: usize,
+) -> Result<Vec<Closed>> {
+    let mut query = QueryBuilder::new("SELECT run, newest FROM audit_runs WHERE ledger = ");
+    query
+        .push_bind(ledger.number)
+        .push(" AND newest >= ")
+        .push_bind(since)
+        .push(" AND oldest <= ")
+        .push_bind(until);
+    if let Some(Closed { run, newest }) = before {
         query
-            .push_bind(self.ledger)
-            .push(" AND newest >= ")
-            .push_bind(since)
-            .push(" AND oldest <= ")
-            .push_bind(until);
-        if let Some(Closed { run, newest }) = before {
-            query
-                .push(" AND (newest, run) < (")
-                .push_bind(newest)
-                .push(", ")
-                .push_bind(run)
-                .push(")");
-        }
-        for term in terms {
-            query
-                .push(
-                    " AND NOT EXISTS (SELECT 1 FROM audit_filters AS f
-                       WHERE f.run = audit_runs.run AND bucket = ",
-                )
-                .push_bind(*term)
-                .push(" >> 56 AND NOT instr(marks, char(((")
-                .push_bind(*term)
-                .push(" >> 40) & 32767) + 1)))");
-        }
-        query
-            .push(" ORDER BY newest DESC, run DESC LIMIT ")
-            .push_bind(i64::try_from(most).unwrap_or(i64::MAX));
-        Ok(query.build_query_as().fetch_all(&store.readers).await?)
+            .push(" AND (newest, run) < (")
+            .push_bind(newest)
+            .push(", ")
+            .push_bind(run)
+            .push(")");
     }
+    for term in terms {
+        query
+            .push(
+                " AND NOT EXISTS (SELECT 1 FROM audit_filters AS f
+                   WHERE f.run = audit_runs.run AND bucket = ",
+            )
+            .push_bind(*term)
+            .push(" >> 56 AND NOT instr(marks, char(((")
+            .push_bind(*term)
+            .push(" >> 40) & 32767) + 1)))");
+    }
+    query
+        .push(" ORDER BY newest DESC, run DESC LIMIT ")
+        .push_bind(i64::try_from(most).unwrap_or(i64::MAX));
+    Ok(query.build_query_as().fetch_all(&store.readers).await?)
 }
 
 impl Change {

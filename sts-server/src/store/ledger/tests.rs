@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::{
-    runs::{RUN_BITS, Runs, run_of},
+    runs::{RUN_BITS, closed, run_of},
     terms::{TermKind, term},
     walk::Walk,
     *,
@@ -53,13 +53,17 @@ async fn append(store: &Store, zone: &ZoneId, events: &[Event]) {
 
 /// Waits until the index of all runs is written that have come to their end.
 async fn settled(store: &Store, zone: &ZoneId) {
-    loop {
-        let ledger = store.ledger(zone).await.unwrap();
-        if run_of(ledger.begin() + 1) == run_of(ledger.place(ledger.seq) + 1) {
-            return;
+    let written = async {
+        loop {
+            let ledger = store.ledger(zone).await.unwrap();
+            if run_of(ledger.begin() + 1) == run_of(ledger.place(ledger.seq) + 1) {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    let most = std::time::Duration::from_secs(30);
+    tokio::time::timeout(most, written).await.unwrap();
 }
 
 /// All that is found by these terms, page by page, as it comes.
@@ -241,7 +245,7 @@ async fn a_search_passes_over_the_runs_that_do_not_have_what_is_looked_for() {
     settled(&store, &zone).await;
     let ledger = store.ledger(&zone).await.unwrap();
     let with = async |terms: Vec<i64>| -> Vec<i64> {
-        let runs = Runs::of(&ledger).closed(&store, &terms, (0, i64::MAX), None, usize::MAX);
+        let runs = closed(&store, &ledger, &terms, (0, i64::MAX), None, usize::MAX);
         runs.await
             .unwrap()
             .iter()

@@ -6,7 +6,8 @@ use sqlx::QueryBuilder;
 
 use super::{
     super::{Result, Store},
-    runs::{Closed, Place, Runs, begin_of, run_of},
+    LedgerHead, packed,
+    runs::{self, Closed, Place},
 };
 
 /// Most postings that one search looks at, or those of a run more. Where that was not enough, the page has a cursor and
@@ -16,13 +17,12 @@ pub(super) const MOST_STEPS: usize = 200_000;
 const MORE_RUNS: usize = 4;
 /// How many rows are read at once at most: each may be of all events of its run, which are 160 KB, and 256 unpacked.
 const MOST_ROWS: usize = 16;
-/// Bytes of an event in a row of the index.
-const EVENT_BYTES: usize = 10;
 
 /// What is looked for.
 pub(super) struct Walk<'a> {
     store: &'a Store,
-    runs: Runs,
+    /// Of which ledger. What it let go of is not looked for, whether it is gone or going.
+    head: LedgerHead,
     /// Events that have all of these. There is one at least.
     terms: Vec<i64>,
     /// The events of each of these that are in memory, newest first.
@@ -31,8 +31,6 @@ pub(super) struct Walk<'a> {
     start: Place,
     /// Not before this time.
     since: i64,
-    /// Nothing up to this entry: it is gone, or going.
-    pruned: i64,
     /// How many postings are looked at before the walk ends.
     steps: usize,
 }
@@ -56,11 +54,10 @@ impl<'a> Walk<'a> {
             store,
             // Runs that are written from here on are looked into all the same: what is in both is one.
             fresh: store.find_fresh(&head, &terms).await?,
-            runs: Runs::of(&head),
+            head,
             terms,
             start,
             since,
-            pruned: head.place(head.pruned),
             steps,
         })
     }
@@ -73,8 +70,9 @@ impl<'a> Walk<'a> {
         self.add(&fresh, wanted, &mut found);
         let (mut steps, mut most, mut before) = (0, 1, None);
         let rest = loop {
-            let runs = self.runs.closed(
+            let runs = runs::closed(
                 self.store,
+                &self.head,
                 &self.terms,
                 (self.since, self.start.0),
                 before,
@@ -132,7 +130,7 @@ impl<'a> Walk<'a> {
         for of_run in rows.chunk_by(|(one, ..), (other, ..)| one == other) {
             let lists: Vec<Vec<Place>> = of_run
                 .iter()
-                .map(|(run, _, events)| unpacked(*run, events))
+                .map(|(run, _, events)| packed::unpack(*run, events))
                 .collect();
             looked_at += lists.iter().map(Vec::len).sum::<usize>();
             // Not all: then nothing in the run has all of it.
@@ -152,34 +150,14 @@ impl<'a> Walk<'a> {
         let begin = rarest.partition_point(|place| *place >= self.start);
         let in_time = rarest.iter().skip(begin);
         let in_time = in_time.take_while(|(at, _)| *at >= self.since);
+        let pruned = self.head.place(self.head.pruned);
         let is_in =
             |place: &Place, list: &[Place]| list.binary_search_by(|other| place.cmp(other)).is_ok();
-        let fits = in_time
-            .filter(|place| place.1 > self.pruned && lists.iter().all(|list| is_in(place, list)));
+        let fits =
+            in_time.filter(|place| place.1 > pruned && lists.iter().all(|list| is_in(place, list)));
         found.extend(fits.take(wanted));
         found.sort_unstable_by(|one, other| other.cmp(one));
         found.dedup();
         found.truncate(wanted);
     }
-}
-
-/// The events of a row of the index, newest first.
-fn unpacked(run: i64, events: &[u8]) -> Vec<Place> {
-    let (events, _) = events.as_chunks::<EVENT_BYTES>();
-    let place = |event: &[u8; EVENT_BYTES]| {
-        let [a, b, c, d, e, f, g, h, high, low] = *event;
-        let at = i64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        (
-            at,
-            begin_of(run) | i64::from(u16::from_be_bytes([high, low])),
-        )
-    };
-    events.iter().rev().map(place).collect()
-}
-
-/// Adds an event to a row of the index.
-pub(super) fn pack((at, entry): Place, events: &mut Vec<u8>) {
-    let number = entry - begin_of(run_of(entry));
-    events.extend(at.to_be_bytes());
-    events.extend(u16::try_from(number).unwrap_or_default().to_be_bytes());
 }

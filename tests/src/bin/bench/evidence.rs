@@ -281,30 +281,29 @@ fn event(zone: &str, number: u64) -> Event {
     event
 }
 
+/// The events of these numbers, as a gateway sends them.
+fn batch(zone: &str, token: &str, numbers: impl Iterator<Item = u64>) -> Request {
+    let events: Vec<Event> = numbers.map(|number| event(zone, number)).collect();
+    let path = format!("/v1/zones/{zone}/gateway/decisions");
+    Request::new("POST", path.as_bytes())
+        .header("content-type", "application/json")
+        .bearer(token)
+        .body(&json!({"events": events}).to_string())
+}
+
 /// What the STS takes for an event, by how many come together.
 fn intake() {
     let sts = Sts::start();
     let zone = sts.zone("bench");
     let token = zone.gateway_token();
     let mut connection = Connection::open(sts.address()).unwrap();
-    let path = format!("/v1/zones/{}/gateway/decisions", zone.id);
     let mut numbers = 0..;
     let mut turns = BATCHES.map(|_| Vec::new());
     for _ in 0..INTAKE_ROUNDS {
         for (together, turns) in BATCHES.into_iter().zip(&mut turns) {
             let batches = (INTAKE_EVENTS / together).min(INTAKE_BATCHES);
             let requests: Vec<Request> = (0..batches)
-                .map(|_| {
-                    let events: Vec<Event> = numbers
-                        .by_ref()
-                        .take(together)
-                        .map(|number| event(&zone.id, number))
-                        .collect();
-                    Request::new("POST", path.as_bytes())
-                        .header("content-type", "application/json")
-                        .bearer(&token)
-                        .body(&json!({"events": events}).to_string())
-                })
+                .map(|_| batch(&zone.id, &token, numbers.by_ref().take(together)))
                 .collect();
             let (started, before) = (Instant::now(), sts.processor_time());
             for request in &requests {
@@ -334,19 +333,13 @@ fn search(events: u64) {
     let zone = sts.zone("bench");
     let token = zone.gateway_token();
     let mut connection = Connection::open(sts.address()).unwrap();
-    let path = format!("/v1/zones/{}/gateway/decisions", zone.id);
     let mut known = 0;
     for upto in [events / 100, events / 10, events] {
         let (started, before) = (Instant::now(), known);
         while known < upto {
-            let together: Vec<Event> = (known..upto.min(known + 1_000))
-                .map(|number| event(&zone.id, number))
-                .collect();
-            known += u64::try_from(together.len()).unwrap();
-            let request = Request::new("POST", path.as_bytes())
-                .header("content-type", "application/json")
-                .bearer(&token)
-                .body(&json!({"events": together}).to_string());
+            let end = upto.min(known + 1_000);
+            let request = batch(&zone.id, &token, known..end);
+            known = end;
             let answer = connection.exchange(&request).unwrap();
             assert_eq!(answer.status, 200, "{answer}");
         }
