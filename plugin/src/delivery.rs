@@ -29,14 +29,7 @@ pub(crate) fn deliver(worker: &mut Worker, now: Millis) {
         ("content-type", "application/json"),
     ];
     let path = format!("/v1/zones/{}/gateway/decisions", config.zone);
-    match host::post(
-        &sts.cluster,
-        &sts.authority,
-        &path,
-        &headers,
-        &body,
-        TIMEOUT,
-    ) {
+    match host::post(&sts.cluster, &sts.authority, &path, &headers, body, TIMEOUT) {
         Some(call) => evidence.sent(call, events),
         None => evidence.unsent(now),
     }

@@ -1,10 +1,11 @@
 //! What a worker decided and the STS does not know yet: held in bounded memory, given out in batches, and
 //! forgotten only when the STS has it on disk. No host here: whoever uses this sends the batches.
 
+mod held;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use authority::{
     audit::{Event, EventType, OccurredAt, Writer},
@@ -15,12 +16,8 @@ use data_encoding::HEXLOWER;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use self::held::{ENOUGH, Held, MOST_TOGETHER};
 use crate::sync::{Backoff, Millis, millis};
-
-/// Most events in one batch.
-const MOST_TOGETHER: usize = 500;
-/// Largest batch, in bytes: the STS takes a mebibyte.
-const MOST_BYTES: usize = 768 * 1024;
 
 /// What is done with a decision for whose evidence there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -86,11 +83,15 @@ struct Gap {
 pub struct Evidence {
     settings: Audit,
     ids: Ids,
-    held: VecDeque<Held>,
+    /// An event is written when it happens, and not with the batch that it goes in: to write hundreds at once would
+    /// hold up whatever is asked meanwhile.
+    held: Held,
+    /// Decisions from when nobody knew the id of the zone, which all others come after.
+    untold: Vec<Untold>,
+    /// How many of both are of requests without a good mandate: strangers may fill half of the room.
+    strangers: usize,
     /// Where events are written, before as much as they take is kept.
     scratch: Writer,
-    /// How many of them are of requests without a good mandate: strangers may fill half of the room.
-    strangers: usize,
     sampled: Vec<u64>,
     /// Since the last gap that was told of.
     gap: Option<Gap>,
@@ -103,21 +104,11 @@ pub struct Evidence {
     backoff: Backoff,
 }
 
-/// A decision that the STS does not know yet.
+/// A decision of which there is no text yet.
 #[derive(Debug)]
-struct Held {
-    at: OccurredAt,
-    is_stranger: bool,
-    form: Form,
-}
-
-/// An event is written when it happens, and not with the batch that it goes in: to write hundreds at once
-/// would hold up whatever is asked meanwhile.
-#[derive(Debug)]
-enum Form {
-    Written(Box<[u8]>),
-    /// As long as nobody knows the id of the zone.
-    Told(Rc<Account>, Box<Decided>),
+struct Untold {
+    account: Rc<Account>,
+    decided: Decided,
 }
 
 #[derive(Debug)]
@@ -142,9 +133,10 @@ impl Evidence {
         Self {
             settings,
             ids: Ids::new(seed),
-            held: VecDeque::new(),
-            scratch: Writer::default(),
+            held: Held::default(),
+            untold: Vec::new(),
             strangers: 0,
+            scratch: Writer::default(),
             sampled,
             gap: None,
             told: None,
@@ -158,7 +150,7 @@ impl Evidence {
     /// Whether a request may be decided on, as far as evidence of it is concerned.
     pub fn has_room(&self) -> bool {
         self.settings.on_overflow == OnOverflow::Drop
-            || self.held.len() < self.settings.buffer_events
+            || self.backlog() < self.settings.buffer_events
     }
 
     /// Takes down a decision in `zone`, once that is known, which took from `started` to `now` in nanoseconds since the Unix epoch.
@@ -184,9 +176,9 @@ impl Evidence {
                 Rate::StandsFor(requests) => stands_for = Some(requests),
             }
         }
-        let is_stranger = account.mandate.is_none();
         let room = self.settings.buffer_events;
-        if self.held.len() >= room || (is_stranger && self.strangers >= room.div_ceil(2)) {
+        let is_stranger = account.mandate.is_none();
+        if self.backlog() >= room || (is_stranger && self.strangers >= room.div_ceil(2)) {
             self.miss(at);
             return match self.settings.on_overflow {
                 OnOverflow::Deny => Err(NoRoom),
@@ -202,17 +194,38 @@ impl Evidence {
             cut,
         };
         self.strangers += usize::from(is_stranger);
-        let form = match zone.and_then(|zone| written(&account, zone, &decided, &mut self.scratch))
-        {
-            Some(text) => Form::Written(text),
-            None => Form::Told(account, Box::new(decided.clone())),
-        };
-        self.held.push_back(Held {
-            at,
-            is_stranger,
-            form,
-        });
+        match zone {
+            Some(zone) => {
+                self.tell_untold(zone);
+                self.tell(zone, &account, &decided);
+            }
+            None => self.untold.push(Untold {
+                account,
+                decided: decided.clone(),
+            }),
+        }
         Ok(Some(decided))
+    }
+
+    fn tell(&mut self, zone: &ZoneId, account: &Account, decided: &Decided) {
+        let is_stranger = account.mandate.is_none();
+        self.scratch.clear();
+        match account.write(zone, decided, &mut self.scratch) {
+            Ok(()) => self
+                .held
+                .push(self.scratch.written(), decided.at, is_stranger),
+            // No account is such; a gap would tell of it.
+            Err(_) => {
+                self.strangers -= usize::from(is_stranger);
+                self.miss(decided.at);
+            }
+        }
+    }
+
+    fn tell_untold(&mut self, zone: &ZoneId) {
+        for Untold { account, decided } in std::mem::take(&mut self.untold) {
+            self.tell(zone, &account, &decided);
+        }
     }
 
     /// One more request of which there is no event.
@@ -247,15 +260,16 @@ impl Evidence {
 
     /// How many events the STS does not have yet.
     pub fn backlog(&self) -> usize {
-        self.held.len()
+        self.held.len() + self.untold.len()
     }
 
     /// The next batch, when it is time for one: a body for the STS, and how many events it has.
-    pub fn batch(&mut self, zone: &ZoneId, now: Millis) -> Option<(Vec<u8>, usize)> {
+    pub fn batch(&mut self, zone: &ZoneId, now: Millis) -> Option<(&[u8], usize)> {
         if self.under_way.is_some() || !self.backoff.is_due(now) {
             return None;
         }
-        if self.held.is_empty() && self.gap.is_none() && self.told.is_none() {
+        self.tell_untold(zone);
+        if self.held.len() == 0 && self.gap.is_none() && self.told.is_none() {
             self.due = None;
             return None;
         }
@@ -263,41 +277,16 @@ impl Evidence {
         let due = *self.due.get_or_insert(now.saturating_add(flush));
         // A clock that went back must not silence the worker.
         let waits = now < due && due - now <= flush;
-        if waits && self.held.len() < self.together {
+        if waits && self.held.len() < self.together.min(ENOUGH) {
             return None;
         }
         if self.told.is_none() {
             self.told = self.gap.take().map(|gap| (self.ids.next(gap.until), gap));
         }
-        let mut body = b"{\"events\":[".to_vec();
-        let mut push = |text: &[u8]| {
-            if !body.ends_with(b"[") {
-                body.push(b',');
-            }
-            body.extend_from_slice(text);
-            body.len() >= MOST_BYTES
-        };
-        let mut events = 0;
-        for held in self.held.iter_mut().take(self.together) {
-            events += 1;
-            if let Form::Told(account, decided) = &held.form
-                && let Some(text) = written(account, zone, decided, &mut self.scratch)
-            {
-                held.form = Form::Written(text);
-            }
-            if let Form::Written(text) = &held.form
-                && push(text)
-            {
-                break;
-            }
-        }
-        if let Some((id, gap)) = &self.told
-            && let Ok(text) = serde_json::to_vec(&gap.event(id, zone, self.settings.on_overflow))
-        {
-            push(&text);
-        }
-        body.extend_from_slice(b"]}");
-        Some((body, events))
+        let gap = self.told.as_ref().and_then(|(id, gap)| {
+            serde_json::to_vec(&gap.event(id, zone, self.settings.on_overflow)).ok()
+        });
+        Some(self.held.body(self.together, gap.as_deref()))
     }
 
     /// A batch of so many events was sent, and its answer comes under this number.
@@ -317,7 +306,7 @@ impl Evidence {
         match status {
             200..300 => {
                 self.backoff.succeeded();
-                self.forget(under_way.events);
+                self.strangers -= self.held.forget(under_way.events);
                 self.told = None;
                 self.together = MOST_TOGETHER;
                 Some(Settled {
@@ -331,10 +320,10 @@ impl Evidence {
                 Some(Settled::default())
             }
             400 | 409 | 413 | 422 => {
-                if let Some(at) = self.held.front().map(|held| held.at) {
+                if let Some(at) = self.held.first_at() {
                     self.miss(at);
                 }
-                self.forget(under_way.events);
+                self.strangers -= self.held.forget(under_way.events);
                 self.told = None;
                 Some(Settled {
                     sent: 0,
@@ -347,24 +336,6 @@ impl Evidence {
             }
         }
     }
-
-    fn forget(&mut self, events: usize) {
-        for held in self.held.drain(..events.min(self.held.len())) {
-            self.strangers -= usize::from(held.is_stranger);
-        }
-    }
-}
-
-/// The text of a decision's event, which there always is.
-fn written(
-    account: &Account,
-    zone: &ZoneId,
-    decided: &Decided,
-    scratch: &mut Writer,
-) -> Option<Box<[u8]>> {
-    scratch.clear();
-    account.write(zone, decided, scratch).ok()?;
-    Some(scratch.written().into())
 }
 
 enum Rate {

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::*;
+use super::{held::MOST_BYTES, *};
 
 const NOW: Millis = 1_790_000_000_000;
 
@@ -49,8 +49,9 @@ fn zone() -> ZoneId {
 fn send(evidence: &mut Evidence, call: u32, now: Millis) -> Vec<Value> {
     evidence.batch(&zone(), now);
     let (body, count) = evidence.batch(&zone(), now + 1_000).unwrap();
+    let events = events(body);
     evidence.sent(call, count);
-    events(&body)
+    events
 }
 
 fn requests(events: &[Value]) -> Vec<&str> {
@@ -77,13 +78,16 @@ fn what_was_decided_is_held_until_the_sts_has_it() {
         "one at a time"
     );
     assert_eq!(evidence.answered(9, 200, NOW), None);
-    // Not there: the same again, and what came since.
+    // Not there: the same again, and then what came since.
     assert_eq!(evidence.answered(1, 503, NOW), Some(Settled::default()));
     let again = send(&mut evidence, 2, NOW + 9_000);
-    assert_eq!(requests(&again), ["r1", "r2"]);
-    assert_eq!(again[0]["id"], first[0]["id"]);
+    assert_eq!(again, first);
     let settled = evidence.answered(2, 200, NOW).unwrap();
-    assert_eq!((settled.sent, evidence.backlog()), (2, 0));
+    assert_eq!((settled.sent, evidence.backlog()), (1, 1));
+    let next = send(&mut evidence, 3, NOW + 19_000);
+    assert_eq!(requests(&next), ["r2"]);
+    let settled = evidence.answered(3, 200, NOW).unwrap();
+    assert_eq!((settled.sent, evidence.backlog()), (1, 0));
     assert!(evidence.batch(&zone(), NOW + 99_000).is_none());
 }
 
@@ -193,14 +197,63 @@ fn of_a_hot_resource_one_in_so_many_allows_has_an_event_and_every_denial() {
 }
 
 #[test]
-fn a_full_batch_does_not_wait() {
+fn enough_for_a_batch_does_not_wait() {
     let mut evidence = evidence(10_000, OnOverflow::Deny);
-    for number in 0..1_200 {
+    for number in 0..ENOUGH {
+        assert!(evidence.batch(&zone(), NOW).is_none());
         add(&mut evidence, &number.to_string(), Some("token_missing")).unwrap();
     }
     let (body, count) = evidence.batch(&zone(), NOW).unwrap();
-    assert_eq!((count, events(&body).len()), (500, 500));
-    assert!(body.len() < MOST_BYTES);
+    assert_eq!((count, events(body).len()), (ENOUGH, ENOUGH));
+}
+
+#[test]
+fn batches_are_longer_where_much_is_held_and_have_everything_once() {
+    let mut evidence = evidence(20_000, OnOverflow::Deny);
+    let all: Vec<String> = (0..9_000).map(|number| number.to_string()).collect();
+    let (mut sent, mut batches, mut call) = (Vec::new(), Vec::new(), 0);
+    let mut more = all.iter();
+    // The STS is gone for a while: what it does not answer comes again, and more with it.
+    while sent.len() < all.len() {
+        for request in more.by_ref().take(if call < 20 { 450 } else { 10 }) {
+            add(&mut evidence, request, Some("scope_missing")).unwrap();
+        }
+        call += 1;
+        let now = NOW + Millis::from(call) * 99_000;
+        let batch = send(&mut evidence, call, now);
+        let taken = call > 15 && !call.is_multiple_of(7);
+        evidence.answered(call, if taken { 200 } else { 503 }, now);
+        if taken {
+            batches.push(batch.len());
+            sent.extend(requests(&batch).into_iter().map(str::to_owned));
+        }
+    }
+    assert_eq!((sent, evidence.backlog(), evidence.strangers), (all, 0, 0));
+    assert!(batches.contains(&MOST_TOGETHER) && batches.iter().all(|one| *one <= MOST_TOGETHER));
+}
+
+#[test]
+fn a_batch_is_no_larger_than_the_sts_takes() {
+    let mut evidence = evidence(1_000, OnOverflow::Deny);
+    let long = "x".repeat(10_000);
+    for number in 0..200 {
+        let request = format!("{number}{long}");
+        add(&mut evidence, &request, Some("scope_missing")).unwrap();
+    }
+    let mut sent = 0;
+    for call in 1..=4 {
+        evidence.batch(&zone(), NOW);
+        let (body, count) = evidence.batch(&zone(), NOW + 1_000).unwrap();
+        assert!(body.len() <= MOST_BYTES, "{}", body.len());
+        assert_eq!(events(body).len(), count);
+        sent += count;
+        evidence.sent(call, count);
+        evidence.answered(call, 200, NOW);
+        if evidence.backlog() == 0 {
+            break;
+        }
+    }
+    assert_eq!((sent, evidence.backlog()), (200, 0));
 }
 
 #[test]
