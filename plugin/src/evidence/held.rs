@@ -21,6 +21,8 @@ const END: &[u8] = b"]}";
 pub(super) struct Held {
     bodies: VecDeque<Body>,
     events: usize,
+    /// How long the body before was, as the next one is likely to become.
+    room: usize,
     /// A body that was put together from another.
     scratch: Vec<u8>,
 }
@@ -57,19 +59,17 @@ impl Held {
     /// One more, by its JSON.
     pub(super) fn push(&mut self, event: &[u8], at: OccurredAt, is_stranger: bool) {
         let most = (self.events / 4).clamp(ENOUGH, MOST_TOGETHER);
-        let last = self.bodies.back_mut();
-        let mut room = last.as_ref().map_or(0, |last| last.text.len());
-        let fits = last.filter(|last| last.takes(event, most));
-        let body = match fits {
-            Some(body) => body,
-            None => {
-                room = room.max(BEGIN.len() + event.len() + END.len());
-                self.bodies.push_back(Body::with_room(room));
-                let Some(body) = self.bodies.back_mut() else {
-                    return;
-                };
-                body
+        let last = self.bodies.back();
+        if last.is_none_or(|last| !last.takes(event, most)) {
+            if let Some(last) = self.bodies.back_mut() {
+                self.room = last.closed().len();
+                last.text.shrink_to_fit();
             }
+            let room = self.room.max(BEGIN.len() + event.len());
+            self.bodies.push_back(Body::with_room(room));
+        }
+        let Some(body) = self.bodies.back_mut() else {
+            return;
         };
         body.push(event, at, is_stranger);
         self.events += 1;
@@ -82,7 +82,9 @@ impl Held {
         let events = whole.min(most);
         if and.is_none() && events == whole {
             let body = self.bodies.front_mut();
-            return (body.map(Body::closed).unwrap_or_default(), events);
+            let text = body.map(Body::closed).unwrap_or_default();
+            self.room = text.len();
+            return (text, events);
         }
         let body = &mut self.scratch;
         body.clear();
