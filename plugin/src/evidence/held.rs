@@ -65,7 +65,8 @@ impl Held {
                 self.room = last.closed().len();
                 last.text.shrink_to_fit();
             }
-            let room = self.room.max(BEGIN.len() + event.len());
+            // Where more and more is held, the next is longer: to move it would leave a hole.
+            let room = (self.room + self.room / 4).max(BEGIN.len() + event.len());
             self.bodies.push_back(Body::with_room(room));
         }
         let Some(body) = self.bodies.back_mut() else {
