@@ -29,7 +29,16 @@ pub(crate) fn deliver(worker: &mut Worker, now: Millis) {
         ("content-type", "application/json"),
     ];
     let path = format!("/v1/zones/{}/gateway/decisions", config.zone);
-    match host::post(&sts.cluster, &sts.authority, &path, &headers, body, TIMEOUT) {
+    let call = host::post(
+        &sts.cluster,
+        &sts.authority,
+        &path,
+        &headers,
+        &body,
+        TIMEOUT,
+    );
+    drop(body);
+    match call {
         Some(call) => evidence.sent(call, events),
         None => evidence.unsent(now),
     }

@@ -5,7 +5,7 @@ mod held;
 #[cfg(test)]
 mod tests;
 
-use std::{rc::Rc, time::Duration};
+use std::{borrow::Cow, rc::Rc, time::Duration};
 
 use authority::{
     audit::{Event, EventType, OccurredAt, Writer},
@@ -264,7 +264,7 @@ impl Evidence {
     }
 
     /// The next batch, when it is time for one: a body for the STS, and how many events it has.
-    pub fn batch(&mut self, zone: &ZoneId, now: Millis) -> Option<(&[u8], usize)> {
+    pub fn batch(&mut self, zone: &ZoneId, now: Millis) -> Option<(Cow<'_, [u8]>, usize)> {
         if self.under_way.is_some() || !self.backoff.is_due(now) {
             return None;
         }

@@ -1,7 +1,7 @@
 //! Events that the STS does not have yet, in the order in which they happened and in the bodies in which they are sent:
 //! to give one out, nothing is copied, and to forget it is to forget one thing.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use authority::audit::OccurredAt;
 
@@ -23,8 +23,6 @@ pub(super) struct Held {
     events: usize,
     /// How long the body before was, as the next one is likely to become.
     room: usize,
-    /// A body that was put together from another.
-    scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -78,18 +76,17 @@ impl Held {
 
     /// The first body, of no more than so many events, with one more event at its end if there is one. How many it has
     /// without that one.
-    pub(super) fn body(&mut self, most: usize, and: Option<&[u8]>) -> (&[u8], usize) {
+    pub(super) fn body(&mut self, most: usize, and: Option<&[u8]>) -> (Cow<'_, [u8]>, usize) {
         let whole = self.bodies.front().map_or(0, |body| body.events.len());
         let events = whole.min(most);
         if and.is_none() && events == whole {
             let body = self.bodies.front_mut();
             let text = body.map(Body::closed).unwrap_or_default();
             self.room = text.len();
-            return (text, events);
+            return (text.into(), events);
         }
-        let body = &mut self.scratch;
-        body.clear();
-        body.extend_from_slice(BEGIN);
+        // Something is wrong, so that it may cost more.
+        let mut body = BEGIN.to_vec();
         if let Some(first) = self.bodies.front() {
             body.extend_from_slice(first.first(events));
         }
@@ -100,7 +97,7 @@ impl Held {
             body.extend_from_slice(event);
         }
         body.extend_from_slice(END);
-        (body, events)
+        (body.into(), events)
     }
 
     /// Forgets the first events of the first body. How many of them were of requests without a good mandate.
@@ -113,8 +110,6 @@ impl Held {
         if body.events.is_empty() {
             self.bodies.pop_front();
         }
-        // It is needed where something is wrong, and may be as large as a body.
-        self.scratch = Vec::new();
         strangers
     }
 }

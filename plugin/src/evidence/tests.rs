@@ -49,7 +49,8 @@ fn zone() -> ZoneId {
 fn send(evidence: &mut Evidence, call: u32, now: Millis) -> Vec<Value> {
     evidence.batch(&zone(), now);
     let (body, count) = evidence.batch(&zone(), now + 1_000).unwrap();
-    let events = events(body);
+    let events = events(&body);
+    drop(body);
     evidence.sent(call, count);
     events
 }
@@ -204,7 +205,7 @@ fn enough_for_a_batch_does_not_wait() {
         add(&mut evidence, &number.to_string(), Some("token_missing")).unwrap();
     }
     let (body, count) = evidence.batch(&zone(), NOW).unwrap();
-    assert_eq!((count, events(body).len()), (ENOUGH, ENOUGH));
+    assert_eq!((count, events(&body).len()), (ENOUGH, ENOUGH));
 }
 
 #[test]
@@ -242,18 +243,44 @@ fn a_batch_is_no_larger_than_the_sts_takes() {
     }
     let mut sent = 0;
     for call in 1..=4 {
-        evidence.batch(&zone(), NOW);
-        let (body, count) = evidence.batch(&zone(), NOW + 1_000).unwrap();
-        assert!(body.len() <= MOST_BYTES, "{}", body.len());
-        assert_eq!(events(body).len(), count);
-        sent += count;
-        evidence.sent(call, count);
+        let batch = {
+            evidence.batch(&zone(), NOW);
+            let (body, _) = evidence.batch(&zone(), NOW + 1_000).unwrap();
+            assert!(body.len() <= MOST_BYTES, "{}", body.len());
+            events(&body).len()
+        };
+        // Of shorter ones there would be more together.
+        assert!(batch < ENOUGH, "{batch}");
+        evidence.sent(call, batch);
         evidence.answered(call, 200, NOW);
+        sent += batch;
         if evidence.backlog() == 0 {
             break;
         }
     }
     assert_eq!((sent, evidence.backlog()), (200, 0));
+}
+
+#[test]
+fn what_comes_while_a_gap_is_told_of_is_sent_next() {
+    let mut evidence = evidence(4, OnOverflow::Deny);
+    for request in ["r1", "r2", "missed"] {
+        let _ = add(&mut evidence, request, Some("token_missing"));
+    }
+    let first = send(&mut evidence, 1, NOW);
+    assert_eq!(
+        (requests(&first)[..2].to_vec(), first.len()),
+        (vec!["r1", "r2"], 3)
+    );
+    // They leave room for others, of which one comes before the answer.
+    evidence.settings.buffer_events = 100;
+    add(&mut evidence, "r3", Some("token_missing")).unwrap();
+    assert_eq!(evidence.answered(1, 200, NOW).unwrap().sent, 2);
+    add(&mut evidence, "r4", Some("token_missing")).unwrap();
+    let next = send(&mut evidence, 2, NOW + 9_000);
+    assert_eq!(requests(&next), ["r3", "r4"]);
+    assert_eq!(evidence.answered(2, 200, NOW).unwrap().sent, 2);
+    assert_eq!((evidence.backlog(), evidence.strangers), (0, 0));
 }
 
 #[test]
