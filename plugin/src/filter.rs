@@ -21,7 +21,8 @@ use proxy_wasm::{
 use crate::{
     exchanges::{Failure, Found, Key, Question},
     head::Head,
-    host, identity, raw, response, streams,
+    host, identity, raw, response,
+    streams::{self, Passes},
     worker::Worker,
 };
 
@@ -228,10 +229,15 @@ impl Call {
             return Outcome::Refused;
         }
         worker.metrics.decided(None);
-        let ends = permit.ends_with_mandate();
+        let passes = Passes {
+            until_expiry: permit.ends_with_mandate(),
+            both_ways: self.head.goes_both_ways(),
+        };
         let mandate = Arc::clone(permit.mandate());
         let account = Rc::clone(&self.account);
-        worker.streams.open(self.context_id, mandate, account, ends);
+        worker
+            .streams
+            .open(self.context_id, mandate, account, passes);
         Outcome::Passes
     }
 }
@@ -326,32 +332,24 @@ impl HttpContext for Filter {
         }
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
-        // Our own refusals come through here as well, while the worker is at work.
-        if !end_of_stream && let Ok(mut worker) = self.worker.try_borrow_mut() {
-            let kind = hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, "content-type");
-            let with_events = kind.ok().flatten().is_some_and(|kind| {
-                let events = b"text/event-stream";
-                kind.get(..events.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(events))
-            });
-            worker.streams.answers(self.context_id, with_events);
-        }
-        Action::Continue
-    }
-
     fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
-        if let Ok(mut worker) = self.worker.try_borrow_mut()
-            && let Some(reason) = worker.streams.last_word(self.context_id)
-        {
-            // What comes after this is reset at the next tick.
-            let event = streams::last_event(&reason);
-            let body = BufferType::HttpResponseBody;
-            if hostcalls::set_buffer(body, 0, size, event.as_bytes()).is_err() {
-                return Action::Pause;
-            }
+        // Our own refusals come through here as well, while the worker is at work.
+        let Ok(mut worker) = self.worker.try_borrow_mut() else {
+            return Action::Continue;
+        };
+        if !worker.streams.is_cut(self.context_id) {
+            return Action::Continue;
         }
-        Action::Continue
+        let body = BufferType::HttpResponseBody;
+        let start = hostcalls::get_buffer(body, 0, size.min(streams::LOOKED_AT));
+        let start = start.ok().flatten().unwrap_or_default();
+        // What comes after this, or stops here, is reset at the next tick.
+        match worker.streams.last_word(self.context_id, &start) {
+            Some(word) if hostcalls::set_buffer(body, 0, size, word.as_bytes()).is_ok() => {
+                Action::Continue
+            }
+            _ => Action::Pause,
+        }
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {

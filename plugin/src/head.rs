@@ -58,6 +58,17 @@ impl Head {
     pub fn text(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.values(name).next()?).ok()
     }
+
+    /// Whether the client may still send when it is answered: through a tunnel, in another protocol (RFC 9110, sections
+    /// 9.3.6 and 7.8), or in gRPC.
+    pub fn goes_both_ways(&self) -> bool {
+        self.fields().any(|(name, value)| match name {
+            b":method" => value == b"CONNECT",
+            b"upgrade" => true,
+            b"content-type" => value.starts_with(b"application/grpc"),
+            _ => false,
+        })
+    }
 }
 
 /// The number at the beginning, and what comes after it.
@@ -106,6 +117,18 @@ mod tests {
         for nothing in [vec![], written(&[])] {
             assert_eq!(Head::parse(nothing).unwrap().fields().count(), 0);
         }
+    }
+
+    #[test]
+    fn who_sends_on_while_answered_is_told_from_who_does_not() {
+        let both =
+            |fields: &[(&str, &[u8])]| Head::parse(written(fields)).unwrap().goes_both_ways();
+        let post: (&str, &[u8]) = (":method", b"POST");
+        assert!(both(&[(":method", b"CONNECT")]));
+        assert!(both(&[(":method", b"GET"), ("upgrade", b"websocket")]));
+        assert!(both(&[post, ("content-type", b"application/grpc+proto")]));
+        assert!(!both(&[post, ("content-type", b"application/json")]));
+        assert!(!both(&[post, ("x-upgrade", b"CONNECT")]));
     }
 
     #[test]

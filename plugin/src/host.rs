@@ -8,7 +8,10 @@ use authority::{
 };
 use proxy_wasm::{hostcalls, types::Bytes};
 
-use crate::sync::{Millis, decode_number};
+use crate::{
+    raw,
+    sync::{Millis, decode_number},
+};
 
 /// Nanoseconds since the Unix epoch; 0 if the host has no clock, at which time no mandate is valid.
 pub(crate) fn now_nanos() -> u64 {
@@ -50,6 +53,18 @@ pub(crate) fn settle_verifier(wish: Verifier) -> Result<(), HostError> {
         None => log::info!("caracal: signatures are verified by: {who}"),
     }
     Ok(())
+}
+
+/// Whether the answer to the request of `context`, which becomes the effective one, has begun: then nothing else can be
+/// its answer. Of a host that does not say, it is taken to have.
+pub(crate) fn is_answered(context: u32) -> bool {
+    let _ = hostcalls::set_effective_context(context);
+    !matches!(raw::property("response\0code"), Ok(None))
+}
+
+/// A property of the effective context, by its path with a zero byte between names, if the host has it.
+pub(crate) fn property(path: &str) -> Option<Vec<u8>> {
+    raw::property(path).ok().flatten()
 }
 
 /// One key of the data that all VMs of the gateway share.

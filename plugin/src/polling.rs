@@ -65,9 +65,7 @@ const MAX_BELLS: u64 = 1_024;
 
 impl Bells {
     fn new(zone: &str) -> Self {
-        let vm_id = hostcalls::get_property(vec!["plugin_vm_id"])
-            .ok()
-            .flatten()
+        let vm_id = host::property("plugin_vm_id")
             .and_then(|id| String::from_utf8(id).ok())
             .unwrap_or_default();
         Self {

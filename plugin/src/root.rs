@@ -185,8 +185,8 @@ impl Root {
         if let Source::Sts(sts) = &config.source {
             seed.extend(sts.token.as_bytes());
         }
-        for property in [["node", "id"], ["node", "cluster"]] {
-            let value = hostcalls::get_property(property.to_vec()).ok().flatten();
+        for property in ["node\0id", "node\0cluster"] {
+            let value = host::property(property);
             seed.extend(value.unwrap_or_default());
         }
         seed

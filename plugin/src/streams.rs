@@ -1,5 +1,8 @@
 //! Requests that were let pass and are not over yet: what may be cut, and how each is cut so that its
 //! client learns why, as far as the protocol lets it. No host here: whoever uses this does the cutting.
+//!
+//! Nearly all are over before anything is to be cut, so nothing is looked at for that case alone: not the answer's
+//! headers, for which the host would enter the VM twice with each request, but how an answer goes on once it is cut.
 
 use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
@@ -12,29 +15,28 @@ use authority::{
 
 use crate::sync::{Millis, millis};
 
-/// How long a stream of events that is to be cut is given to let a last one pass.
+/// How long an answer that is to be cut is given to go on, so that a last word fits in if it is one of events.
 const LAST_WORD: Duration = Duration::from_millis(400);
 
-/// How far an answer has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    /// The upstream has not begun.
-    Awaited,
-    /// It has.
-    Begun,
-    /// It has, with server-sent events, between which another one fits.
-    Events,
-}
+/// What of a chunk is looked at, in bytes.
+pub const LOOKED_AT: usize = 64;
 
 #[derive(Debug)]
 struct Stream {
     mandate: Arc<Mandate>,
     account: Rc<Account>,
-    answer: Answer,
-    /// Whether it ends with the mandate.
-    ends_with_mandate: bool,
+    passes: Passes,
     /// Why it is being cut, and since when.
     cut: Option<(Reason, Millis)>,
+}
+
+/// How a request passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passes {
+    /// Until the mandate ends, at the longest.
+    pub until_expiry: bool,
+    /// Once it is answered its client still sends, so that a cut waits for nothing.
+    pub both_ways: bool,
 }
 
 /// How a stream is to be cut.
@@ -57,27 +59,15 @@ impl Streams {
         context: u32,
         mandate: Arc<Mandate>,
         account: Rc<Account>,
-        ends_with_mandate: bool,
+        passes: Passes,
     ) {
         let stream = Stream {
             mandate,
             account,
-            answer: Answer::Awaited,
-            ends_with_mandate,
+            passes,
             cut: None,
         };
         self.0.insert(context, stream);
-    }
-
-    /// Its answer begins.
-    pub fn answers(&mut self, context: u32, with_events: bool) {
-        if let Some(stream) = self.0.get_mut(&context) {
-            stream.answer = if with_events {
-                Answer::Events
-            } else {
-                Answer::Begun
-            };
-        }
     }
 
     /// It is over.
@@ -113,7 +103,7 @@ impl Streams {
         self.0
             .iter()
             .filter(|(_, stream)| {
-                stream.ends_with_mandate
+                stream.passes.until_expiry
                     && stream.cut.is_none()
                     && stream.mandate.check_time(now).is_err()
             })
@@ -121,25 +111,39 @@ impl Streams {
             .collect()
     }
 
-    /// Begins to cut a stream. What is to be done at once, if anything is.
-    pub fn cut(&mut self, context: u32, reason: Reason, now: Millis) -> Option<Cut> {
+    /// Begins to cut a stream, whose answer may have begun. What is to be done at once, if anything is.
+    pub fn cut(
+        &mut self,
+        context: u32,
+        reason: Reason,
+        is_answered: bool,
+        now: Millis,
+    ) -> Option<Cut> {
         let stream = self.0.get_mut(&context)?;
         if stream.cut.is_some() {
             return None;
         }
         stream.cut = Some((reason, now));
-        match stream.answer {
-            Answer::Awaited => Some(Cut::Refuse(stream.account.request_id.clone())),
-            Answer::Begun => Some(Cut::Reset),
-            Answer::Events => None,
+        match (is_answered, stream.passes.both_ways) {
+            (false, _) => Some(Cut::Refuse(stream.account.request_id.clone())),
+            (true, true) => Some(Cut::Reset),
+            (true, false) => None,
         }
     }
 
-    /// Why the stream of events of `context` ends, if it does: its last word can be said now.
-    pub fn last_word(&mut self, context: u32) -> Option<Reason> {
+    /// Whether the stream of `context` is being cut. Nothing of its answer passes any more.
+    pub fn is_cut(&self, context: u32) -> bool {
+        self.0
+            .get(&context)
+            .is_some_and(|stream| stream.cut.is_some())
+    }
+
+    /// What is said instead of a chunk that begins with `start`, in a stream that is being cut: nothing, if it is not
+    /// one of events. Either way its time is over.
+    pub fn last_word(&mut self, context: u32, start: &[u8]) -> Option<String> {
         let (reason, since) = self.0.get_mut(&context)?.cut.as_mut()?;
         *since = 0;
-        Some(reason.clone())
+        begins_event(start).then(|| last_event(reason))
     }
 
     /// Those that have had their last word, or had the time for one.
@@ -151,14 +155,23 @@ impl Streams {
         };
         self.0
             .iter()
-            .filter(|(_, stream)| stream.answer == Answer::Events && is_overdue(stream))
+            .filter(|(_, stream)| is_overdue(stream))
             .map(|(context, _)| *context)
             .collect()
     }
 }
 
+/// Whether a chunk begins with a line of an event stream: a field that has a meaning there, or a comment (WHATWG HTML,
+/// section 9.2.5). Events that are compressed do not, and text between them would spoil them.
+fn begins_event(start: &[u8]) -> bool {
+    let start = start.trim_ascii_start();
+    [&b":"[..], b"data:", b"event:", b"id:", b"retry:"]
+        .iter()
+        .any(|line| start.starts_with(line))
+}
+
 /// The last event of a stream that was cut: after what may be the middle of another one.
-pub fn last_event(reason: &Reason) -> String {
+fn last_event(reason: &Reason) -> String {
     let data = serde_json::json!({
         "error": "stream_ended",
         "reason": reason.code(),
@@ -182,52 +195,95 @@ mod tests {
     fn a_stream_is_cut_once_and_as_far_as_it_has_come() {
         let mandate = mandate();
         let mut streams = Streams::default();
-        for context in 1..=3 {
+        for context in 1..=4 {
             let id = format!("request-{context}");
             let account = Rc::new(Account {
                 request_id: id,
                 ..Account::default()
             });
-            streams.open(context, Arc::clone(&mandate), account, context == 1);
+            let passes = Passes {
+                both_ways: context == 2,
+                ..Passes::default()
+            };
+            streams.open(context, Arc::clone(&mandate), account, passes);
         }
-        streams.answers(2, false);
-        streams.answers(3, true);
-        streams.answers(9, true);
-        assert_eq!(streams.mandates().count(), 3);
+        assert_eq!(streams.mandates().count(), 4);
         let revoked = || Reason::TokenRevoked;
         assert_eq!(
-            streams.cut(1, revoked(), 1_000),
+            streams.cut(1, revoked(), false, 1_000),
             Some(Cut::Refuse("request-1".to_owned()))
         );
-        assert_eq!(streams.cut(2, revoked(), 1_000), Some(Cut::Reset));
-        assert_eq!(streams.cut(9, revoked(), 1_000), None);
-        // Events: a last word first, or the time for one.
-        assert_eq!(streams.last_word(3), None);
-        assert_eq!(streams.cut(3, revoked(), 1_000), None);
-        assert_eq!(streams.cut(3, Reason::TokenExpired, 1_100), None);
+        assert_eq!(streams.cut(2, revoked(), true, 1_000), Some(Cut::Reset));
+        streams.close(1);
+        streams.close(2);
+        assert_eq!(streams.cut(9, revoked(), true, 1_000), None);
+        // A last word first, or the time for one.
+        let event = b"\nevent: tick\ndata: 1\n\n";
+        assert!(!streams.is_cut(3) && streams.last_word(3, event).is_none());
+        for context in [3, 4] {
+            assert_eq!(streams.cut(context, revoked(), true, 1_000), None);
+            assert!(streams.is_cut(context));
+        }
+        assert_eq!(streams.cut(3, Reason::TokenExpired, false, 1_100), None);
         assert!(streams.overdue(1_399).is_empty());
-        assert_eq!(streams.overdue(1_400), [3]);
-        assert_eq!(streams.overdue(900), [3], "the clock went back");
-        assert_eq!(streams.last_word(3), Some(revoked()));
+        assert_eq!(streams.overdue(1_400).len(), 2);
+        assert_eq!(streams.overdue(900).len(), 2, "the clock went back");
+        assert_eq!(streams.last_word(3, event), Some(last_event(&revoked())));
         assert_eq!(streams.overdue(1_001), [3]);
+        // Of bytes that are no events there is none, and no more of them.
+        assert_eq!(streams.last_word(4, b"{\"data\":1}"), None);
+        assert_eq!(streams.overdue(1_001).len(), 2);
         assert_eq!(streams.mandates().count(), 0);
-        for context in 1..=3 {
+        for context in [3, 4] {
             streams.close(context);
         }
-        assert!(streams.is_empty() && streams.last_word(3).is_none());
+        assert!(streams.is_empty() && streams.last_word(3, event).is_none());
     }
 
     #[test]
     fn only_what_is_to_end_with_its_mandate_does() {
         let mandate = mandate();
         let mut streams = Streams::default();
-        streams.open(1, Arc::clone(&mandate), Rc::default(), true);
-        streams.open(2, Arc::clone(&mandate), Rc::default(), false);
+        for (context, until_expiry) in [(1, true), (2, false)] {
+            let passes = Passes {
+                until_expiry,
+                ..Passes::default()
+            };
+            streams.open(context, Arc::clone(&mandate), Rc::default(), passes);
+        }
         let end = mandate.claims().exp;
         assert!(streams.expired(end).is_empty());
         assert_eq!(streams.expired(end.plus(60)), [1]);
-        streams.cut(1, Reason::TokenExpired, 0);
+        streams.cut(1, Reason::TokenExpired, true, 0);
         assert!(streams.expired(end.plus(60)).is_empty());
+    }
+
+    #[test]
+    fn a_chunk_of_events_is_told_from_any_other() {
+        let events: [&[u8]; 7] = [
+            b"data: {}\n\n",
+            b"data:x",
+            b"\r\n\r\nevent: a",
+            b"id: 1\ndata: 2\n\n",
+            b"retry: 5",
+            b": still here\n\n",
+            b":\n",
+        ];
+        for start in events {
+            assert!(begins_event(start), "{}", String::from_utf8_lossy(start));
+        }
+        let others: [&[u8]; 7] = [
+            b"",
+            b"\n\n",
+            b"{\"data\": 1}",
+            b"database: x",
+            b"ata: 1\n\n",
+            b"\x1f\x8b\x08data: 1",
+            b"<p>data: 1",
+        ];
+        for start in others {
+            assert!(!begins_event(start), "{}", String::from_utf8_lossy(start));
+        }
     }
 
     #[test]

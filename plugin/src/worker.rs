@@ -265,7 +265,8 @@ impl Worker {
         log::info!("caracal: a stream is cut: {}", reason.code());
         let account = self.streams.account(context);
         let code = reason.code().to_owned();
-        match self.streams.cut(context, reason.clone(), now) {
+        let is_answered = host::is_answered(context);
+        match self.streams.cut(context, reason.clone(), is_answered, now) {
             Some(Cut::Refuse(request_id)) => {
                 self.streams.close(context);
                 if hostcalls::set_effective_context(context).is_ok() {

@@ -140,7 +140,10 @@ impl Flow {
             );
             stream.write_all(head.as_bytes())?;
         }
-        let chunk = b"f\r\ndata: tick 00\n\n\r\n";
+        let chunk = match self {
+            Self::Chunks => b"f\r\n{\"data\": \"tic\"}\r\n",
+            _ => b"f\r\ndata: tick 00\n\n\r\n",
+        };
         if kind.is_some() {
             stream.write_all(chunk)?;
         }

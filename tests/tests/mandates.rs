@@ -64,7 +64,7 @@ fn a_good_mandate_passes_and_the_upstream_learns_who_calls_and_not_by_what() {
 }
 
 /// All that a gateway without an STS needs of the host but random bytes.
-const CAPABILITIES: [&str; 27] = [
+const CAPABILITIES: [&str; 26] = [
     "_initialize",
     "malloc",
     "proxy_abi_version_0_2_1",
@@ -83,7 +83,6 @@ const CAPABILITIES: [&str; 27] = [
     "proxy_on_context_create",
     "proxy_on_delete",
     "proxy_on_request_headers",
-    "proxy_on_response_headers",
     "proxy_on_tick",
     "proxy_on_vm_start",
     "proxy_record_metric",

@@ -186,6 +186,11 @@ fn an_answer_under_way_is_cut_and_says_why_where_it_can() {
     let mut events = flow(&one, "events");
     let mut idle = flow(&one, "one-event");
     let mut chunks = flow(&one, "chunks");
+    // Who goes on sending is not given the time for a last word.
+    let mut grpc = Connection::open(site.gateway.address()).unwrap();
+    let request = Request::get("/demo/items?events").bearer(&one);
+    let request = request.header("content-type", "application/grpc");
+    assert_eq!(grpc.begin(&request).unwrap(), 200);
     // Somebody else's stream goes on.
     let mut others = flow(&other, "events");
     let (request, tag) = Request::get("/demo/items?silent").bearer(&one).tagged();
@@ -202,8 +207,9 @@ fn an_answer_under_way_is_cut_and_says_why_where_it_can() {
     assert!(last.contains(r#""reason":"token_revoked""#), "{said}");
     assert!(!last.contains("tick"), "{said}");
     // Where nothing flows, or nothing can be said, the end is all there is.
-    for connection in [&mut idle, &mut chunks] {
+    for connection in [&mut idle, &mut chunks, &mut grpc] {
         let said = connection.until_cut();
+        assert!(!said.contains("event: error"), "{said}");
         assert!(!said.ends_with("0\r\n\r\n"), "as if it were whole: {said}");
     }
     // Where the answer had not begun, a refusal is the answer.
@@ -214,7 +220,7 @@ fn an_answer_under_way_is_cut_and_says_why_where_it_can() {
         .iter()
         .map(|(_, count)| count)
         .sum();
-    assert_eq!(cut, 4);
+    assert_eq!(cut, 5);
     revoke(&zone, "jti", &id(&other, "jti"));
     assert!(others.until_cut().contains("token_revoked"));
 }

@@ -5,10 +5,11 @@
 
 /// Callbacks that the filter leaves as they are: for the host, one that is not there has done nothing, which is
 /// what they do. A context's end is told by `proxy_on_delete`.
-const LEFT_OUT: [&str; 4] = [
+const LEFT_OUT: [&str; 5] = [
     "proxy_on_done",
     "proxy_on_log",
     "proxy_on_request_body",
+    "proxy_on_response_headers",
     "proxy_on_response_trailers",
 ];
 
