@@ -28,6 +28,7 @@ pub mod tags;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod words;
 
 // Named so that its `std` feature reaches regorus, which serialises bytecode with it.
 use indexmap as _;

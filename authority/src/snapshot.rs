@@ -54,8 +54,18 @@ pub enum SnapshotError {
 pub struct PolicyOrigin {
     /// The active version of the policy set.
     pub policy_set_version_id: String,
-    /// SHA-256 over its manifest.
-    pub manifest_sha256: String,
+    /// The hash of its manifest, as it stands in events: `sha256:` and that in hexadecimal.
+    pub manifest_sha: String,
+}
+
+impl PolicyOrigin {
+    /// The version whose manifest has this SHA-256, in hexadecimal.
+    pub fn new(policy_set_version_id: String, manifest_sha256: &str) -> Self {
+        Self {
+            policy_set_version_id,
+            manifest_sha: format!("sha256:{manifest_sha256}"),
+        }
+    }
 }
 
 /// What a worker decides by.
@@ -254,10 +264,8 @@ fn load(policy: &BundlePolicy) -> Result<(Arc<PolicyOrigin>, Evaluator), Snapsho
             found: policy.compiler.clone(),
         });
     }
-    let origin = PolicyOrigin {
-        policy_set_version_id: policy.policy_set_version_id.to_string(),
-        manifest_sha256: policy.manifest_sha256.clone(),
-    };
+    let version = policy.policy_set_version_id.to_string();
+    let origin = PolicyOrigin::new(version, &policy.manifest_sha256);
     Ok((
         Arc::new(origin),
         Policy::load(&policy.program()?)?.evaluator(),

@@ -434,14 +434,9 @@ fn inline(
                 .join("; "),
         )
     })?;
-    let origin = PolicyOrigin {
-        policy_set_version_id: "inline".to_owned(),
-        manifest_sha256: compiled
-            .modules
-            .first()
-            .map(|module| module.sha256.clone())
-            .unwrap_or_default(),
-    };
+    let text = compiled.modules.first();
+    let text = text.map(|module| module.sha256.as_str());
+    let origin = PolicyOrigin::new("inline".to_owned(), text.unwrap_or_default());
     snapshot
         .set_policy(origin, &compiled)
         .map_err(|error| wrong("policy", error))?;

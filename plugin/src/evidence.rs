@@ -392,15 +392,13 @@ impl Ids {
         let variant_and_b = 0x8000 | (random >> 48 & 0x3fff);
         let version_and_a = 0x7000 | (random >> 62 & 0x0fff);
         let id = millis << 80 | version_and_a << 64 | variant_and_b << 48 | rest;
-        let digits = HEXLOWER.encode(&id.to_be_bytes());
-        let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
-        let mut text = String::with_capacity(36);
-        for part in parts {
-            if !text.is_empty() {
-                text.push('-');
-            }
-            text.push_str(digits.get(part).unwrap_or_default());
+        let mut digits = [0; 32];
+        HEXLOWER.encode_mut(&id.to_be_bytes(), &mut digits);
+        let mut text = *b"00000000-0000-0000-0000-000000000000";
+        let places = text.iter_mut().filter(|place| **place != b'-');
+        for (place, digit) in places.zip(digits) {
+            *place = digit;
         }
-        text
+        String::from_utf8_lossy(&text).into_owned()
     }
 }

@@ -1,6 +1,6 @@
 //! The host's calls in the form that the plugin needs them: none of them panics.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use authority::{
     key::host::{self, HostError, Verifier},
@@ -15,11 +15,7 @@ use crate::{
 
 /// Nanoseconds since the Unix epoch; 0 if the host has no clock, at which time no mandate is valid.
 pub(crate) fn now_nanos() -> u64 {
-    hostcalls::get_current_time()
-        .ok()
-        .and_then(|now| now.duration_since(UNIX_EPOCH).ok())
-        .and_then(|since| u64::try_from(since.as_nanos()).ok())
-        .unwrap_or(0)
+    raw::now_nanos().unwrap_or(0)
 }
 
 /// The time since the Unix epoch, for policies to be bounded by.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use authority::{decision::RESOURCE_HEADER, ids::AgentSessionId, mandate::Claims};
+use authority::{decision::RESOURCE_HEADER, ids::AgentSessionId, mandate::Claims, words};
 
 /// The family of headers that only Caracal sets.
 const FAMILY: &str = "x-caracal-";
@@ -40,11 +40,22 @@ pub fn is_request_id(value: &[u8]) -> bool {
     (1..=128).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
+/// Whether it is printable ASCII without `%`.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let plain_word = |bytes: &[u8; 8]| {
+        let word = u64::from_le_bytes(*bytes);
+        let odd = words::has_below(word, 0x20) || words::has_beyond_ascii(word);
+        !(odd || words::has(word, 0x7f) || words::has(word, b'%'))
+    };
+    let plain_byte = |byte: &u8| matches!(byte, 0x20..0x7f) && *byte != b'%';
+    words.iter().all(plain_word) && rest.iter().all(plain_byte)
+}
+
 /// `text` with everything but printable ASCII percent-encoded (and `%` itself), so that no claim can
 /// break out of its header.
 fn header_text(text: &str) -> Cow<'_, str> {
-    let is_plain = |byte| matches!(byte, 0x20..0x7f) && byte != b'%';
-    if text.bytes().all(is_plain) {
+    if is_plain(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
     let escaped = text
@@ -92,6 +103,18 @@ mod tests {
             header_text("a\r\nx-admin: 1 é%"),
             "a%0D%0Ax-admin: 1 %C3%A9%25"
         );
+        for (odd, escaped) in [
+            ("\u{1f}", "%1F"),
+            ("\u{7f}", "%7F"),
+            ("é", "%C3%A9"),
+            ("%", "%25"),
+        ] {
+            for before in 0..20 {
+                let (before, after) = ("~".repeat(before), " ".repeat(20 - before));
+                let text = format!("{before}{odd}{after}");
+                assert_eq!(header_text(&text), format!("{before}{escaped}{after}"));
+            }
+        }
     }
 
     #[test]

@@ -30,6 +30,14 @@ enum Name {
 }
 
 impl Name {
+    /// Whether it is the same, by where it stands if that is enough.
+    fn is(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Plain(own), Self::Plain(other)) if std::ptr::eq(own, other) => true,
+            _ => self == other,
+        }
+    }
+
     fn text(self) -> String {
         match self {
             Self::Plain(name) => name.to_owned(),
@@ -76,7 +84,7 @@ impl Metrics {
     }
 
     fn add(&mut self, name: Name) -> &mut Counter {
-        let known = self.counters.iter().position(|known| known.name == name);
+        let known = self.counters.iter().position(|known| known.name.is(name));
         let place = known.unwrap_or_else(|| {
             let (id, more) = (None, 0);
             self.counters.push(Counter { name, id, more });

@@ -1,6 +1,6 @@
 //! What is asked of the host itself: a map of headers in the bytes in which the host writes it, of which the SDK makes
-//! two allocations a field, and properties, with both of which it ends the VM on a status that it does not expect; and
-//! randomness, for which it has nothing.
+//! two allocations a field, properties, and the time, of which it makes one of the standard library's; it ends the VM on
+//! a status that it does not expect of any of them. And randomness, for which it has nothing.
 #![allow(unsafe_code)] // foreign functions; each call says why it is sound
 
 use proxy_wasm::types::MapType;
@@ -8,6 +8,7 @@ use proxy_wasm::types::MapType;
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_get_current_time_nanoseconds(nanos: *mut u64) -> u32;
     fn proxy_get_property(
         path: *const u8,
         length: usize,
@@ -21,21 +22,29 @@ unsafe extern "C" {
     fn random_get(to: *mut u8, size: usize) -> u32;
 }
 
+const OK: u32 = 0;
+const NOT_FOUND: u32 = 1;
+
 /// Random bytes that nobody can foresee; `None` if the host has none to give.
 pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: the host writes `N` bytes to a live, writable place of that length.
     let status = unsafe { random_get(bytes.as_mut_ptr(), N) };
     // A host that only claims to have written any has written none.
-    (status == 0 && bytes != [0; N]).then_some(bytes)
+    (status == OK && bytes != [0; N]).then_some(bytes)
+}
+
+/// Nanoseconds since the Unix epoch; `None` if the host has no clock.
+pub(crate) fn now_nanos() -> Option<u64> {
+    let mut nanos = 0;
+    // SAFETY: the host writes a number of 64 bits to a live, writable place for one.
+    let status = unsafe { proxy_get_current_time_nanoseconds(&raw mut nanos) };
+    (status == OK).then_some(nanos)
 }
 
 /// A status of the ABI that is none of those that are expected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unexpected;
-
-const OK: u32 = 0;
-const NOT_FOUND: u32 = 1;
 
 /// The fields of `map`, for [`Head`](crate::head::Head) to read; `None` if there is none.
 pub(crate) fn header_map(map: MapType) -> Option<Vec<u8>> {

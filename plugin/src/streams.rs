@@ -4,7 +4,13 @@
 //! Nearly all are over before anything is to be cut, so nothing is looked at for that case alone: not the answer's
 //! headers, for which the host would enter the VM twice with each request, but how an answer goes on once it is cut.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use authority::{
     decision::Account,
@@ -50,7 +56,28 @@ pub enum Cut {
 
 /// What passes through a worker, by the contexts of the host.
 #[derive(Debug, Default)]
-pub struct Streams(HashMap<u32, Stream>);
+pub struct Streams(HashMap<u32, Stream, BuildHasherDefault<Spread>>);
+
+/// Spreads the numbers of contexts over a table (D. E. Knuth, "The Art of Computer Programming", volume 3, section 6.4:
+/// multiplicative hashing). The host gives one after the other, and nobody else chooses any.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Streams {
     /// A request passes.

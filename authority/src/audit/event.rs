@@ -108,6 +108,8 @@ impl OccurredAt {
         let micros = self.0.min(END_OF_TIME);
         let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
         let (days, second) = (seconds / 86_400, seconds % 86_400);
+        // Until the end of time each of them fits, and is taken apart sooner.
+        let (days, second, fraction) = (days as u32, second as u32, fraction as u32);
         // Days to a date of the proleptic Gregorian calendar, in years that begin in March, so that the
         // leap day comes last: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
         let days = days + 719_468;
@@ -118,23 +120,25 @@ impl OccurredAt {
         let month = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month + 2) / 5 + 1;
         let month = if month < 10 { month + 3 } else { month - 9 };
-        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        let year = year_of_era + era * 400 + u32::from(month <= 2);
         let mut text = *b"yyyy-mm-ddThh:mm:ss.ffffffZ";
         let numbers = [
-            (0..4, year),
-            (5..7, month),
-            (8..10, day),
-            (11..13, second / 3600),
-            (14..16, second / 60 % 60),
-            (17..19, second % 60),
-            (20..26, fraction),
+            (0, year / 100),
+            (2, year % 100),
+            (5, month),
+            (8, day),
+            (11, second / 3600),
+            (14, second / 60 % 60),
+            (17, second % 60),
+            (20, fraction / 10_000),
+            (22, fraction / 100 % 100),
+            (24, fraction % 100),
         ];
         for (place, number) in numbers {
-            // None has more than six digits.
-            let mut rest = number as u32;
-            for digit in text.get_mut(place).into_iter().flatten().rev() {
-                *digit = b'0' + (rest % 10) as u8;
-                rest /= 10;
+            if let Some([tens, ones]) = text.get_mut(place..).and_then(<[u8]>::first_chunk_mut) {
+                // None has more than two digits.
+                *tens = b'0' + (number / 10) as u8;
+                *ones = b'0' + (number % 10) as u8;
             }
         }
         text

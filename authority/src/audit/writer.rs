@@ -5,6 +5,8 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::words;
+
 /// A place to write to. It is kept and written to anew: it grows to the longest that was written, and what was
 /// written is copied from it.
 #[derive(Debug, Default)]
@@ -14,16 +16,9 @@ pub struct Writer {
     at: usize,
 }
 
-const EACH: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x80 * EACH;
-
-/// Whether a byte of `word` is to be escaped in JSON: the controls, `"` and `\`. The lowest that is found is one;
-/// to say whether there is one, that is enough. From "Bit Twiddling Hacks" (Sean Eron Anderson), `hasless` and
-/// `haszero`.
+/// Whether a byte of `word` is to be escaped in JSON: the controls, `"` and `\`.
 fn has_special(word: u64) -> bool {
-    let below = |word: u64, bound: u64| word.wrapping_sub(EACH * bound) & !word & HIGH;
-    let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
-    below(word, 0x20) | is(b'"') | is(b'\\') != 0
+    words::has_below(word, 0x20) || words::has(word, b'"') || words::has(word, b'\\')
 }
 
 fn is_special(byte: u8) -> bool {
@@ -50,27 +45,6 @@ impl Writer {
         self.buffer.get_mut(self.at..end).unwrap_or_default()
     }
 
-    /// Writes `text` if nothing in it is to be escaped, and otherwise nothing. A loop that may end early is not made
-    /// into the instruction for copies, which V8 leaves the code for.
-    fn plain(&mut self, text: &[u8]) -> bool {
-        let (to_words, to_rest) = self.room(text.len()).as_chunks_mut::<8>();
-        let (words, rest) = text.as_chunks::<8>();
-        for (to, from) in to_words.iter_mut().zip(words) {
-            if has_special(u64::from_le_bytes(*from)) {
-                return false;
-            }
-            *to = *from;
-        }
-        for (to, from) in to_rest.iter_mut().zip(rest) {
-            if is_special(*from) {
-                return false;
-            }
-            *to = *from;
-        }
-        self.at += text.len();
-        true
-    }
-
     /// Writes what is JSON already.
     #[inline]
     pub(crate) fn raw(&mut self, json: &[u8]) {
@@ -80,19 +54,48 @@ impl Writer {
 
     /// A string.
     pub(crate) fn text(&mut self, text: &str) -> serde_json::Result<()> {
-        self.joined([text])
-    }
-
-    /// A string of these parts.
-    pub(crate) fn joined<const N: usize>(&mut self, parts: [&str; N]) -> serde_json::Result<()> {
-        let start = self.at;
-        self.raw(b"\"");
-        if parts.iter().all(|part| self.plain(part.as_bytes())) {
-            self.raw(b"\"");
+        let length = text.len() + 2;
+        if let [open, inside @ .., close] = self.room(length)
+            && copy_plain(text.as_bytes(), inside)
+        {
+            (*open, *close) = (b'"', b'"');
+            self.at += length;
             return Ok(());
         }
-        self.at = start;
-        self.value(&parts.concat())
+        self.value(text)
+    }
+
+    /// A member that is a string, after a comma. In its name nothing is to be escaped.
+    pub(crate) fn member(&mut self, name: &str, text: &str) -> serde_json::Result<()> {
+        let length = name.len() + text.len() + 6;
+        if let [comma, open, rest @ .., end] = self.room(length)
+            && let Some((to_name, rest)) = rest.split_at_mut_checked(name.len())
+            && let [close, colon, begin, to_text @ ..] = rest
+            && copy_plain(name.as_bytes(), to_name)
+            && copy_plain(text.as_bytes(), to_text)
+        {
+            (*comma, *colon) = (b',', b':');
+            (*open, *close, *begin, *end) = (b'"', b'"', b'"', b'"');
+            self.at += length;
+            return Ok(());
+        }
+        self.raw(b",");
+        self.value(name)?;
+        self.raw(b":");
+        self.value(text)
+    }
+
+    /// Where what is written next will stand.
+    pub(crate) fn place(&self) -> usize {
+        self.at
+    }
+
+    /// Makes an object of the members that were written from `start` on, of which the first follows no comma.
+    pub(crate) fn close(&mut self, start: usize) {
+        if let Some(comma) = self.buffer.get_mut(start) {
+            *comma = b'{';
+        }
+        self.raw(b"}");
     }
 
     /// Strings.
@@ -115,6 +118,33 @@ impl Writer {
     pub(crate) fn value(&mut self, value: &(impl Serialize + ?Sized)) -> serde_json::Result<()> {
         serde_json::to_writer(self, value)
     }
+}
+
+/// Copies `text` to a place of the same length, if nothing in it is to be escaped; if not, what stands there then has no
+/// meaning. A loop that may end early is not made into the instruction for copies, which V8 leaves the code for.
+fn copy_plain(text: &[u8], to: &mut [u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    for (to, from) in to.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        if has_special(u64::from_le_bytes(*from)) {
+            return false;
+        }
+        *to = *from;
+    }
+    if rest.is_empty() {
+        return true;
+    }
+    // The rest is the end of a word as well, of which some was copied already.
+    if let (Some(from), Some(to)) = (text.last_chunk::<8>(), to.last_chunk_mut::<8>()) {
+        *to = *from;
+        return !has_special(u64::from_le_bytes(*from));
+    }
+    for (to, from) in to.iter_mut().zip(rest) {
+        if is_special(*from) {
+            return false;
+        }
+        *to = *from;
+    }
+    true
 }
 
 /// For `serde_json`, which writes what is rare.

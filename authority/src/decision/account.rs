@@ -1,6 +1,6 @@
 //! What came to light about a request while it was decided on, and the audit event that comes of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
@@ -40,21 +40,54 @@ pub struct Account {
 const MAX_SAID_BYTES: usize = 4 * 1024;
 
 /// What a policy says of its result, as much of it as evidence holds.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Evaluated {
     /// What in it decided.
     pub determining_policies: Vec<Map<String, Value>>,
     /// What it remarked.
     pub diagnostics: Vec<Map<String, Value>>,
+    /// Both as they stand in an event, once one was written: it says the same of most.
+    written: OnceLock<String>,
+}
+
+impl PartialEq for Evaluated {
+    fn eq(&self, other: &Self) -> bool {
+        self.determining_policies == other.determining_policies
+            && self.diagnostics == other.diagnostics
+    }
 }
 
 impl Evaluated {
     /// What `result` says.
     pub fn of(result: &mut PolicyResult) -> Self {
+        Self::new(
+            bounded(std::mem::take(&mut result.determining_policies)),
+            bounded(std::mem::take(&mut result.diagnostics)),
+        )
+    }
+
+    pub(super) fn new(
+        determining_policies: Vec<Map<String, Value>>,
+        diagnostics: Vec<Map<String, Value>>,
+    ) -> Self {
         Self {
-            determining_policies: bounded(std::mem::take(&mut result.determining_policies)),
-            diagnostics: bounded(std::mem::take(&mut result.diagnostics)),
+            determining_policies,
+            diagnostics,
+            written: OnceLock::new(),
         }
+    }
+
+    /// The members of an event that it is.
+    pub(super) fn written(&self) -> serde_json::Result<&str> {
+        if let Some(written) = self.written.get() {
+            return Ok(written);
+        }
+        let written = format!(
+            "\"determining_policies_json\":{},\"diagnostics_json\":{}",
+            serde_json::to_string(&self.determining_policies)?,
+            serde_json::to_string(&self.diagnostics)?
+        );
+        Ok(self.written.get_or_init(|| written))
     }
 
     /// About as many bytes as it is written in.
@@ -104,8 +137,6 @@ fn members(item: &Map<String, Value>) -> usize {
 
 /// What kept a policy from deciding where it was not asked.
 pub(super) const NOT_EVALUATED: &str = "not_evaluated";
-/// How a manifest's hash is told from one by another function.
-pub(super) const MANIFEST_HASH: &str = "sha256:";
 
 /// A decision on a request, apart from what is known of the request.
 #[derive(Clone, Debug)]
@@ -153,7 +184,7 @@ impl Account {
             event.policy = PolicyFacts {
                 policy_set_id: None,
                 policy_set_version_id: Some(origin.policy_set_version_id.clone()),
-                manifest_sha: Some(format!("{MANIFEST_HASH}{}", origin.manifest_sha256)),
+                manifest_sha: Some(origin.manifest_sha.clone()),
             };
         }
         if let Some(mandate) = &self.mandate {

@@ -1,6 +1,6 @@
 //! The event of a request as text, without making the event: it is written with every request.
 
-use super::account::{Account, Decided, MANIFEST_HASH, NOT_EVALUATED};
+use super::account::{Account, Decided, NOT_EVALUATED};
 use crate::{
     audit::{Decision, EventType, Writer},
     ids::ZoneId,
@@ -19,27 +19,21 @@ impl Account {
     ) -> serde_json::Result<()> {
         let reason = decided.reason.as_deref();
         let claims = self.mandate.as_ref().map(|mandate| mandate.claims());
-        // Every name but the first follows a comma.
-        to.raw(b"{");
+        let start = to.place();
         if decided.cut {
-            to.raw(b"\"action\":\"cut\",");
+            to.member("action", "cut")?;
         }
         if let Some(claims) = claims {
             if let Some(id) = &claims.agent_session_id {
-                to.raw(b"\"agent_session_id\":");
-                to.text(id.as_str())?;
-                to.raw(b",");
+                to.member("agent_session_id", id.as_str())?;
             }
-            to.raw(b"\"client_id\":");
-            to.text(claims.client_id.as_str())?;
-            to.raw(b",");
+            to.member("client_id", claims.client_id.as_str())?;
         }
-        to.raw(b"\"decision\":");
         let decision = match reason {
             None => Decision::Allow,
             Some(_) => Decision::Deny,
         };
-        to.text(decision.name())?;
+        to.member("decision", decision.name())?;
         if let Some(claims) = claims {
             if !claims.delegation_chain.is_empty() {
                 to.raw(b",\"delegation_chain\":");
@@ -53,84 +47,65 @@ impl Account {
         }
         match &self.evaluated {
             Some(evaluated) => {
-                to.raw(b",\"determining_policies_json\":");
-                to.value(&evaluated.determining_policies)?;
-                to.raw(b",\"diagnostics_json\":");
-                to.value(&evaluated.diagnostics)?;
+                to.raw(b",");
+                to.raw(evaluated.written()?.as_bytes());
                 to.raw(b",\"evaluation_status\":\"complete\"");
             }
             None => {
                 to.raw(b",\"determining_policies_json\":[],\"diagnostics_json\":[]");
-                to.raw(b",\"evaluation_status\":");
-                to.text(reason.unwrap_or(NOT_EVALUATED))?;
+                to.member("evaluation_status", reason.unwrap_or(NOT_EVALUATED))?;
             }
         }
-        to.raw(b",\"event_type\":");
-        to.text(EventType::GatewayRequest.name())?;
-        to.raw(b",\"id\":");
-        to.text(&decided.id)?;
+        to.member("event_type", EventType::GatewayRequest.name())?;
+        to.member("id", &decided.id)?;
         if let Some(claims) = claims {
-            to.raw(b",\"jti\":");
-            to.text(&claims.jti)?;
+            to.member("jti", &claims.jti)?;
         }
         to.raw(b",\"latency_us\":");
         to.value(&decided.latency_us)?;
         if let Some(origin) = &self.policy {
-            to.raw(b",\"manifest_sha\":");
-            to.joined([MANIFEST_HASH, &origin.manifest_sha256])?;
+            to.member("manifest_sha", &origin.manifest_sha)?;
         }
-        to.raw(b",\"method\":");
-        to.text(&self.method)?;
+        to.member("method", &self.method)?;
         to.raw(b",\"occurred_at\":\"");
         to.raw(&decided.at.text());
         to.raw(b"\"");
         if let Some(path) = &self.path {
-            to.raw(b",\"path\":");
-            to.text(path)?;
+            to.member("path", path)?;
         }
         if let Some(origin) = &self.policy {
-            to.raw(b",\"policy_set_version_id\":");
-            to.text(&origin.policy_set_version_id)?;
+            to.member("policy_set_version_id", &origin.policy_set_version_id)?;
         }
         if let Some(reason) = reason {
-            to.raw(b",\"reason\":");
-            to.text(reason)?;
+            to.member("reason", reason)?;
         }
-        to.raw(b",\"request_id\":");
-        to.text(&self.request_id)?;
+        to.member("request_id", &self.request_id)?;
         if let Some(resource) = &self.resource {
-            to.raw(b",\"resource\":");
-            to.text(resource)?;
+            to.member("resource", resource)?;
         }
         if let Some(claims) = claims {
-            to.raw(b",\"root_sid\":");
-            to.text(claims.root_sid.as_str())?;
+            to.member("root_sid", claims.root_sid.as_str())?;
             if !claims.session_path.is_empty() {
                 to.raw(b",\"session_path\":");
                 to.texts(claims.session_path.iter().map(|id| id.as_str()))?;
             }
-            to.raw(b",\"sid\":");
-            to.text(claims.sid.as_str())?;
+            to.member("sid", claims.sid.as_str())?;
         }
         if let Some(requests) = &decided.stands_for {
             to.raw(b",\"stands_for\":");
             to.value(requests)?;
         }
         if let Some(claims) = claims {
-            to.raw(b",\"sub\":");
-            to.text(&claims.sub)?;
+            to.member("sub", &claims.sub)?;
         }
         if let Some(traceparent) = &self.traceparent {
-            to.raw(b",\"traceparent\":");
-            to.text(traceparent)?;
+            to.member("traceparent", traceparent)?;
         }
         if let Some(claims) = claims {
-            to.raw(b",\"use\":");
-            to.text(claims.mandate_use.name())?;
+            to.member("use", claims.mandate_use.name())?;
         }
-        to.raw(b",\"zone_id\":");
-        to.text(zone.as_str())?;
-        to.raw(b"}");
+        to.member("zone_id", zone.as_str())?;
+        to.close(start);
         Ok(())
     }
 }
@@ -177,14 +152,13 @@ mod tests {
                         policy: known.then(|| {
                             Arc::new(PolicyOrigin {
                                 policy_set_version_id: text(),
-                                manifest_sha256: text(),
+                                manifest_sha: text(),
                             })
                         }),
                         evaluated: evaluated.then(|| {
-                            Arc::new(Evaluated {
-                                determining_policies: said(json!({"id": text(), "n": [1.5, null]})),
-                                diagnostics: if known { said(json!({})) } else { Vec::new() },
-                            })
+                            let id = json!({"id": text(), "n": [1.5, null]});
+                            let remarks = if known { said(json!({})) } else { Vec::new() };
+                            Arc::new(Evaluated::new(said(id), remarks))
                         }),
                         repeated: known,
                     });
