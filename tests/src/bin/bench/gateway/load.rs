@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::{Full, PATH, contenders::Contender, tokens_file};
 use crate::median;
 
@@ -142,29 +144,53 @@ pub(crate) fn open_loop(
     let started = Instant::now() + Duration::from_millis(50);
     let number = (f64::from(rate) * lasting.as_secs_f64()) as usize;
     let due = |place: usize| started + Duration::from_secs_f64(place as f64 / f64::from(rate));
-    let requests = &requests;
-    let micros = thread::scope(|scope| {
-        let connections: Vec<_> = (0..CONNECTIONS)
-            .map(|first| {
-                scope.spawn(move || {
-                    sleep_exactly();
-                    let places = (first..number).step_by(CONNECTIONS);
-                    let mut line = Line::open(address);
-                    places
-                        .map(|place| {
-                            let due = due(place);
-                            thread::sleep(due.saturating_duration_since(Instant::now()));
-                            line.exchange(&requests[place % requests.len()]);
-                            due.elapsed().as_secs_f64() * 1e6
-                        })
-                        .collect::<Vec<f64>>()
-                })
-            })
+    // One thread for all connections: as many as there are of them would keep each other, and the gateway, waiting.
+    let drive = move || {
+        sleep_exactly();
+        let mut lines: Vec<Line> = (0..CONNECTIONS.min(number))
+            .map(|first| Line::open(address, first))
             .collect();
-        let all = connections.into_iter().map(|one| one.join().unwrap());
-        all.flatten().collect()
-    });
-    Latencies::of(micros)
+        let mut micros = Vec::with_capacity(number);
+        while micros.len() < number {
+            let now = Instant::now();
+            for line in &mut lines {
+                if !line.waits && line.place < number && due(line.place) <= now {
+                    line.send(&requests[line.place % requests.len()]);
+                }
+            }
+            let idle = lines
+                .iter()
+                .filter(|line| !line.waits && line.place < number);
+            let next = idle.map(|line| due(line.place)).min();
+            for place in answered(&mut lines, next) {
+                micros.push(due(place).elapsed().as_secs_f64() * 1e6);
+            }
+        }
+        micros
+    };
+    Latencies::of(thread::scope(|scope| scope.spawn(drive).join().unwrap()))
+}
+
+/// Waits for answers, or until `next` is due. The requests that were answered.
+fn answered(lines: &mut [Line], next: Option<Instant>) -> Vec<usize> {
+    let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+    let left = left.map(|left| Timespec::try_from(left).unwrap());
+    let waiting: Vec<usize> = (0..lines.len())
+        .filter(|index| lines[*index].waits)
+        .collect();
+    let mut polled: Vec<PollFd<'_>> = waiting
+        .iter()
+        .map(|index| PollFd::new(&lines[*index].stream, PollFlags::IN))
+        .collect();
+    poll(&mut polled, left.as_ref()).unwrap();
+    let ready: Vec<bool> = polled
+        .iter()
+        .map(|polled| !polled.revents().is_empty())
+        .collect();
+    let ready = waiting.into_iter().zip(ready).filter(|(_, ready)| *ready);
+    ready
+        .filter_map(|(index, _)| lines[index].receive())
+        .collect()
 }
 
 /// Lets the kernel wake this thread when it asks to, and not up to 50 us later (proc_pid_timerslack_ns(5)).
@@ -179,30 +205,43 @@ fn sleep_exactly() {
 struct Line {
     stream: TcpStream,
     read: Vec<u8>,
+    filled: usize,
+    /// The request that it is used for, or is to be used for next.
+    place: usize,
+    /// Whether it waits for an answer.
+    waits: bool,
 }
 
 impl Line {
-    fn open(address: SocketAddr) -> Self {
+    fn open(address: SocketAddr, place: usize) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
             read: vec![0; 16 * 1024],
+            filled: 0,
+            place,
+            waits: false,
         }
     }
 
-    fn exchange(&mut self, request: &[u8]) {
+    fn send(&mut self, request: &[u8]) {
         self.stream.write_all(request).unwrap();
-        let mut filled = 0;
-        loop {
-            let more = self.stream.read(&mut self.read[filled..]).unwrap();
-            assert!(more > 0, "the gateway has closed the connection");
-            filled += more;
-            // Every contender's answer is this short text.
-            if self.read[..filled].ends_with(b"\r\n\r\nok") {
-                break;
-            }
+        (self.filled, self.waits) = (0, true);
+    }
+
+    /// Reads what is there. The request that was answered, if that was all of the answer.
+    fn receive(&mut self) -> Option<usize> {
+        let more = self.stream.read(&mut self.read[self.filled..]).unwrap();
+        assert!(more > 0, "the gateway has closed the connection");
+        self.filled += more;
+        // Every contender's answer is this short text.
+        if !self.read[..self.filled].ends_with(b"\r\n\r\nok") {
+            return None;
         }
         assert!(self.read.starts_with(b"HTTP/1.1 200"));
+        let place = self.place;
+        (self.place, self.waits) = (place + CONNECTIONS, false);
+        Some(place)
     }
 }
