@@ -395,9 +395,11 @@ impl Ids {
         let mut digits = [0; 32];
         HEXLOWER.encode_mut(&id.to_be_bytes(), &mut digits);
         let mut text = *b"00000000-0000-0000-0000-000000000000";
-        let places = text.iter_mut().filter(|place| **place != b'-');
-        for (place, digit) in places.zip(digits) {
-            *place = digit;
+        let places = [0, 4, 9, 14, 19, 24, 28, 32];
+        for (place, four) in places.into_iter().zip(digits.as_chunks::<4>().0) {
+            if let Some(to) = text.get_mut(place..).and_then(<[u8]>::first_chunk_mut) {
+                *to = *four;
+            }
         }
         String::from_utf8_lossy(&text).into_owned()
     }

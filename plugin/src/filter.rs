@@ -21,7 +21,7 @@ use proxy_wasm::{
 use crate::{
     exchanges::{Failure, Found, Key, Question},
     head::Head,
-    host, identity, raw, response,
+    host, identity, metrics, raw, response,
     streams::{self, Passes},
     worker::Worker,
 };
@@ -393,17 +393,17 @@ fn decide(
     // The clock is a call into the host as well: it is asked only where something took time.
     let mut identified = started;
     if call.was_cached() {
-        worker.metrics.count_later("caracal_mandate_cache_hits");
+        worker.metrics.count_later(metrics::MANDATE_HITS);
     } else {
         identified = host::now_nanos();
-        worker.metrics.count_later("caracal_mandate_cache_misses");
+        worker.metrics.count_later(metrics::MANDATE_MISSES);
         worker
             .metrics
             .time("caracal_verify_us", started, identified);
     }
     let (outcome, verdict) = decision::authorise(snapshot, &request, call, account);
     if account.repeated {
-        worker.metrics.count_later("caracal_policy_cache_hits");
+        worker.metrics.count_later(metrics::POLICY_HITS);
     } else {
         worker
             .metrics

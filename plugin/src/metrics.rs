@@ -6,8 +6,9 @@ use proxy_wasm::{hostcalls, types::MetricType};
 /// The metrics of one worker, defined when first used. What every request that passes is counted in is kept
 /// here and given to the host [together](Metrics::flush), so that it does not wait for a call into the host
 /// for each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
+    /// What nearly every request counts stands first.
     counters: Vec<Counter>,
     others: Vec<(&'static str, u32)>,
 }
@@ -50,6 +51,11 @@ impl Name {
 }
 
 impl Counter {
+    fn new(name: Name) -> Self {
+        let (id, more) = (None, 0);
+        Self { name, id, more }
+    }
+
     fn tell(&mut self) {
         let define = || hostcalls::define_metric(MetricType::Counter, &self.name.text());
         self.id = self.id.or_else(|| define().ok());
@@ -58,6 +64,22 @@ impl Counter {
             && hostcalls::increment_metric(id, more).is_ok()
         {
             self.more = 0;
+        }
+    }
+}
+
+/// What is known of a mandate, or of a policy, is what most requests count.
+pub(crate) const MANDATE_HITS: &str = "caracal_mandate_cache_hits";
+pub(crate) const MANDATE_MISSES: &str = "caracal_mandate_cache_misses";
+pub(crate) const POLICY_HITS: &str = "caracal_policy_cache_hits";
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let often = [MANDATE_HITS, POLICY_HITS, MANDATE_MISSES].map(Name::Plain);
+        let often = [Name::Allowed].into_iter().chain(often);
+        Self {
+            counters: often.map(Counter::new).collect(),
+            others: Vec::new(),
         }
     }
 }
@@ -86,8 +108,7 @@ impl Metrics {
     fn add(&mut self, name: Name) -> &mut Counter {
         let known = self.counters.iter().position(|known| known.name.is(name));
         let place = known.unwrap_or_else(|| {
-            let (id, more) = (None, 0);
-            self.counters.push(Counter { name, id, more });
+            self.counters.push(Counter::new(name));
             self.counters.len() - 1
         });
         #[expect(
