@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{eventually, http::Request, parts, process::Process};
+use crate::{PATIENCE, eventually, http::Request, parts, process::Process, within};
 
 /// The variable of the VM that holds the gateway token.
 pub const TOKEN_VARIABLE: &str = "CARACAL_GATEWAY_TOKEN";
@@ -19,6 +19,7 @@ pub const TOKEN_VARIABLE: &str = "CARACAL_GATEWAY_TOKEN";
 static NEXT_VM: AtomicU64 = AtomicU64::new(1);
 
 /// What a gateway is to be.
+#[derive(Clone)]
 pub struct GatewaySpec {
     /// The plugin's configuration.
     pub plugin: Value,
@@ -42,6 +43,8 @@ pub struct GatewaySpec {
     pub answers_itself: bool,
     /// The only functions that the filter may call and be called by, if not all.
     pub capabilities: Option<Vec<&'static str>>,
+    /// The command that Envoy is run by, if it is not run by itself: to look into it.
+    pub under: Vec<String>,
 }
 
 /// A running gateway; it ends when this is dropped.
@@ -68,18 +71,24 @@ impl GatewaySpec {
             authoriser: None,
             answers_itself: false,
             capabilities: None,
+            under: Vec::new(),
         }
     }
 
     /// Starts the gateway and waits until it listens.
     pub fn start(&self) -> Gateway {
         let (mut process, dir) = self.spawn();
-        let admin = eventually("Envoy starts its admin port", || {
+        let patience = if self.under.is_empty() {
+            PATIENCE
+        } else {
+            20 * PATIENCE
+        };
+        let admin = within(patience, "Envoy starts its admin port", || {
             process.check();
             let text = fs::read_to_string(dir.path().join("admin")).ok()?;
             text.trim().parse().ok()
         });
-        let address = eventually("Envoy listens", || {
+        let address = within(patience, "Envoy listens", || {
             process.check();
             let ready = Request::get("/ready").send(admin).ok()?;
             let listeners = Request::get("/listeners?format=json").send(admin).ok()?;
@@ -109,7 +118,14 @@ impl GatewaySpec {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("envoy.json");
         fs::write(&config, self.envoy_config(dir.path()).to_string()).unwrap();
-        let mut command = Command::new(parts::envoy());
+        let mut command = match self.under.split_first() {
+            None => Command::new(parts::envoy()),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(parts::envoy());
+                command
+            }
+        };
         command
             .arg("--config-path")
             .arg(&config)
@@ -245,6 +261,24 @@ impl Gateway {
     /// The processor time that the process has taken.
     pub fn processor_time(&self) -> Duration {
         self.process.processor_time()
+    }
+
+    /// The files in its directory whose names begin like this.
+    pub fn files(&self, prefix: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir.path()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let named = |path: &PathBuf| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with(prefix)
+        };
+        paths.filter(named).collect()
+    }
+
+    /// The id of its process.
+    pub fn process_id(&self) -> String {
+        self.process.server()
     }
 
     /// Stops the process where it is, as a machine that goes to sleep does.

@@ -34,8 +34,13 @@ use std::{
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `attempt` gives something; fails the test if it never does.
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, attempt)
+}
+
+/// The same for something that takes up to `patience`.
+pub fn within<T>(patience: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = attempt() {
             return found;

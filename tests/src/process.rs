@@ -112,7 +112,7 @@ impl Process {
     }
 
     /// The server's process id.
-    fn server(&self) -> String {
+    pub(crate) fn server(&self) -> String {
         let guardian = self.guardian.id();
         let children = format!("/proc/{guardian}/task/{guardian}/children");
         let children = fs::read_to_string(children).unwrap();

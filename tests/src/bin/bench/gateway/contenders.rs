@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     Full, Options, PATH,
     authoriser::{Authoriser, Spec},
-    load, write_tokens,
+    instructions, load, write_tokens,
 };
 use crate::median;
 
@@ -292,6 +292,10 @@ impl<'o> Field<'o> {
         tokens: (&'static str, &'a [String]),
         spec: &GatewaySpec,
     ) -> Contender<'a> {
+        let mut spec = spec.clone();
+        if self.options.instructions {
+            spec.under = instructions::counted();
+        }
         Contender {
             name: name.to_owned(),
             gateway: spec.start(),

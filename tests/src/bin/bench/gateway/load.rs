@@ -38,10 +38,22 @@ end
 
 /// Drives a contender as fast as it goes.
 pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full {
-    let script = dir.join("tokens.lua");
-    fs::write(&script, SCRIPT).unwrap();
     let _turn = contender.turn();
     let before = (contender.gateway.processor_time(), contender.beside());
+    let requests = wrk(contender, dir, seconds);
+    settle(contender);
+    let micros = |now: Duration, before: Duration| (now - before).as_secs_f64() * 1e6 / requests;
+    Full {
+        requests_a_second: requests / f64::from(seconds),
+        envoy: micros(contender.gateway.processor_time(), before.0),
+        beside: micros(contender.beside(), before.1),
+    }
+}
+
+/// As many requests as there is an answer to, for so many seconds: how many there were.
+pub(super) fn wrk(contender: &Contender<'_>, dir: &Path, seconds: u32) -> f64 {
+    let script = dir.join("tokens.lua");
+    fs::write(&script, SCRIPT).unwrap();
     let output = Command::new("wrk")
         .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s")])
         .arg("-s")
@@ -51,7 +63,6 @@ pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full 
         .arg(tokens_file(dir, contender.tokens_name))
         .output()
         .expect("wrk runs (on Debian: apt-get install wrk)");
-    settle(contender);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         !text.contains("Non-2xx"),
@@ -59,17 +70,10 @@ pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full 
         contender.name,
         contender.gateway.refusals()
     );
-    let requests: f64 = text
-        .lines()
+    text.lines()
         .find_map(|line| line.trim().split_once(" requests in "))
         .and_then(|(requests, _)| requests.parse().ok())
-        .unwrap_or_else(|| panic!("wrk said: {text}"));
-    let micros = |now: Duration, before: Duration| (now - before).as_secs_f64() * 1e6 / requests;
-    Full {
-        requests_a_second: requests / f64::from(seconds),
-        envoy: micros(contender.gateway.processor_time(), before.0),
-        beside: micros(contender.beside(), before.1),
-    }
+        .unwrap_or_else(|| panic!("wrk said: {text}"))
 }
 
 /// Waits until what works with the gateway has come to rest.

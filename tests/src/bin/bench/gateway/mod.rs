@@ -5,6 +5,7 @@
 mod authoriser;
 mod chart;
 mod contenders;
+mod instructions;
 pub(crate) mod load;
 mod report;
 
@@ -32,6 +33,10 @@ pub(crate) struct Options {
     /// Requests a second at which latencies are measured; by default half of what the slowest can do
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+    /// Count the instructions of a request in Envoy, by valgrind, and measure nothing else: they do not depend on what
+    /// else the machine does
+    #[arg(long)]
+    instructions: bool,
     /// Only contenders whose name contains this; may be given more than once
     #[arg(long)]
     only: Vec<String>,
@@ -56,9 +61,15 @@ struct Measured {
 }
 
 pub(crate) fn run(options: &Options) {
+    if options.instructions {
+        instructions::check();
+    }
     let dir = tempfile::tempdir().unwrap();
     let field = Field::prepare(options, dir.path());
     let contenders = field.contenders();
+    if options.instructions {
+        return instructions::run(&contenders, dir.path(), options.seconds);
+    }
     for contender in &contenders {
         drop(contender.turn());
     }
