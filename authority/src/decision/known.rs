@@ -15,7 +15,8 @@ const MOST: usize = 8;
 
 /// Longest method that is kept, in bytes: a caller may make up its own.
 const MAX_METHOD_BYTES: usize = 32;
-/// Most that is kept of what the policy said, in bytes. With more it is asked every time.
+/// Most that is kept of what the policy said, in bytes, and once more as it stands in events. With more it is asked
+/// every time.
 const MAX_SAID_BYTES: usize = 1024;
 
 /// The answers about one mandate, the newest last. Only a verified mandate has any, so that their number is

@@ -1,6 +1,6 @@
 //! Instructions instead of time: how many of them a request takes in Envoy, outside the kernel, as valgrind's callgrind
-//! counts them. Time depends on the machine and the hour; these figures are the same within a thousandth, so that a change
-//! of a hundredth shows. They say nothing of what waits for memory.
+//! counts them. Time depends on the machine and the hour; these figures are the same within a few thousandths, so that a
+//! change of a hundredth shows. They say nothing of what waits for memory.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
