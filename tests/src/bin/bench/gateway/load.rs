@@ -22,13 +22,14 @@ const CONNECTIONS: usize = 16;
 /// them, has been taken in.
 const SETTLED: Duration = Duration::from_millis(500);
 
-/// Sends the tokens of a file by turns.
+/// Sends the tokens of a file by turns, the first after so many.
 const SCRIPT: &str = r#"
 local requests, at = {}, 0
 function init(args)
   for token in io.lines(args[1]) do
     requests[#requests + 1] = wrk.format("GET", nil, {["Authorization"] = "Bearer " .. token})
   end
+  at = tonumber(args[2])
 end
 function request()
   at = at % #requests + 1
@@ -40,7 +41,7 @@ end
 pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full {
     let _turn = contender.turn();
     let before = (contender.gateway.processor_time(), contender.beside());
-    let requests = wrk(contender, dir, seconds);
+    let requests = wrk(contender, dir, seconds, 0.0);
     settle(contender);
     let micros = |now: Duration, before: Duration| (now - before).as_secs_f64() * 1e6 / requests;
     Full {
@@ -50,8 +51,9 @@ pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full 
     }
 }
 
-/// As many requests as there is an answer to, for so many seconds: how many there were.
-pub(super) fn wrk(contender: &Contender<'_>, dir: &Path, seconds: u32) -> f64 {
+/// As many requests as there is an answer to, for so many seconds, with the tokens that come after so many: how many
+/// there were.
+pub(super) fn wrk(contender: &Contender<'_>, dir: &Path, seconds: u32, after: f64) -> f64 {
     let script = dir.join("tokens.lua");
     fs::write(&script, SCRIPT).unwrap();
     let output = Command::new("wrk")
@@ -61,6 +63,7 @@ pub(super) fn wrk(contender: &Contender<'_>, dir: &Path, seconds: u32) -> f64 {
         .arg(format!("http://{}{PATH}", contender.gateway.address()))
         .arg("--")
         .arg(tokens_file(dir, contender.tokens_name))
+        .arg(after.to_string())
         .output()
         .expect("wrk runs (on Debian: apt-get install wrk)");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
