@@ -11,6 +11,11 @@ pub fn wasm() -> PathBuf {
     built("CARACAL_WASM", "dist/caracal.wasm")
 }
 
+/// The plugin without a compiler of policies.
+pub fn bytecode_wasm() -> PathBuf {
+    built("CARACAL_BYTECODE_WASM", "dist/caracal-bytecode.wasm")
+}
+
 /// The binary `caracal`.
 pub fn caracal() -> PathBuf {
     built("CARACAL_BIN", "dist/caracal")

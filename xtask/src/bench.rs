@@ -46,6 +46,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .env("CARACAL_WASM", artifacts.wasm)
         .env("CARACAL_BIN", artifacts.binary)
         .env("ENVOY", envoy::get(workspace)?);
+    if matches!(part, None | Some("plugin")) {
+        cargo.env("CARACAL_BYTECODE_WASM", build::bytecode(workspace)?);
+    }
     if part == Some("micro") {
         cargo.env("CARACAL_MICRO_WASM", build::micro(workspace)?);
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the two artifacts that users deploy, in `dist/`.
+//! `cargo xtask build`: the artifacts that users deploy, in `dist/`.
 
 use std::{
     fs, io,
@@ -17,32 +17,49 @@ use crate::{
 /// What to do about code that does not build.
 const MEND: &str = "mend the code and run this again";
 
-/// What `build` leaves. The names are an interface.
+/// What every deployment has. The names are an interface.
 pub(crate) struct Artifacts {
     pub(crate) wasm: PathBuf,
     pub(crate) binary: PathBuf,
 }
 
+/// A package that is linked into a module, and how.
+struct Module<'m> {
+    package: &'m str,
+    /// Its own for each set of features, since cargo links all of a profile to one place.
+    profile: &'m str,
+    features: &'m [&'m str],
+    doing: &'m str,
+    log: &'m str,
+}
+
+const FILTER: Module<'_> = Module {
+    package: "plugin",
+    profile: "wasm",
+    features: &[],
+    doing: "building the filter for wasm32",
+    log: "build-wasm",
+};
+const BYTECODE: Module<'_> = Module {
+    package: "plugin",
+    profile: "wasm-bytecode",
+    features: &["--no-default-features"],
+    doing: "building the filter without a compiler of policies",
+    log: "build-wasm-bytecode",
+};
+const MICRO: Module<'_> = Module {
+    package: "micro",
+    profile: "wasm",
+    features: &[],
+    doing: "building the parts for wasm32",
+    log: "build-micro",
+};
+
 pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
     let artifacts = Artifacts {
-        wasm: workspace.dist().join("caracal.wasm"),
+        wasm: filter(workspace, &FILTER, "caracal.wasm")?,
         binary: workspace.dist().join("caracal"),
     };
-    let linked = linked(
-        workspace,
-        "plugin",
-        "building the filter for wasm32",
-        "build-wasm",
-    )?;
-    let doing = || format!("cannot read {}", linked.display());
-    let module = exports::trimmed(&fs::read(&linked).or_fail(doing)?).ok_or_else(|| {
-        Failure::new(
-            format!("{} is no WebAssembly module", linked.display()),
-            MEND,
-        )
-    })?;
-    write(&artifacts.wasm, |partial| fs::write(partial, &module))?;
-
     let mut cargo = workspace.cargo("build");
     cargo.args(["--package", "sts-server", "--bin", "caracal", "--release"]);
     Step::new(
@@ -56,28 +73,43 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Artifacts> {
         fs::copy(&linked, partial).map(drop)
     })?;
 
-    let zipped = gzip_bytes(&artifacts.wasm).map_or_else(String::new, |bytes| {
-        format!(", {} gzipped", kilobytes(bytes))
-    });
     console::line(format_args!(
-        "  dist/caracal.wasm {}{zipped}",
-        kilobytes(size(&artifacts.wasm))
-    ));
-    console::line(format_args!(
-        "  dist/caracal      {}",
+        "  dist/caracal {}",
         kilobytes(size(&artifacts.binary))
     ));
     Ok(artifacts)
 }
 
+/// The filter that runs nothing but bytecode.
+pub(crate) fn bytecode(workspace: &Workspace) -> Result<PathBuf> {
+    filter(workspace, &BYTECODE, "caracal-bytecode.wasm")
+}
+
 /// The filter of the tests that has the parts of a decision in it.
 pub(crate) fn micro(workspace: &Workspace) -> Result<PathBuf> {
-    linked(
-        workspace,
-        "micro",
-        "building the parts for wasm32",
-        "build-micro",
-    )
+    linked(workspace, &MICRO)
+}
+
+/// Leaves a filter in `dist/`.
+fn filter(workspace: &Workspace, module: &Module<'_>, name: &str) -> Result<PathBuf> {
+    let linked = linked(workspace, module)?;
+    let doing = || format!("cannot read {}", linked.display());
+    let trimmed = exports::trimmed(&fs::read(&linked).or_fail(doing)?).ok_or_else(|| {
+        Failure::new(
+            format!("{} is no WebAssembly module", linked.display()),
+            MEND,
+        )
+    })?;
+    let to = workspace.dist().join(name);
+    write(&to, |partial| fs::write(partial, &trimmed))?;
+    let zipped = gzip_bytes(&to).map_or_else(String::new, |bytes| {
+        format!(", {} gzipped", kilobytes(bytes))
+    });
+    console::line(format_args!(
+        "  dist/{name} {}{zipped}",
+        kilobytes(size(&to))
+    ));
+    Ok(to)
 }
 
 /// What LLVM is to copy less of into where it is called, and of loops: a fifth of the code that V8 compiles before the
@@ -91,17 +123,19 @@ const LESS_CODE: [&str; 4] = [
 
 /// The module of a package, as it is linked: as a module alone, since cargo does not have the whole optimised where a
 /// package is a library for others at the same time.
-fn linked(workspace: &Workspace, package: &str, doing: &str, log: &str) -> Result<PathBuf> {
+fn linked(workspace: &Workspace, module: &Module<'_>) -> Result<PathBuf> {
+    let (package, profile) = (module.package, module.profile);
     let target = WasmTarget::get(workspace)?;
     let mut cargo = target.cargo("rustc");
     cargo
-        .args(["--package", package, "--lib", "--profile", "wasm"])
+        .args(["--package", package, "--lib", "--profile", profile])
+        .args(module.features)
         .args(["--crate-type", "cdylib", "--"])
         // Numbers in as few bytes as they need.
         .args(["-C", "link-arg=--compress-relocations"])
         .args(LESS_CODE.map(|option| format!("-Cllvm-args=-{option}")));
-    Step::new(workspace, doing, log).run(&mut cargo, MEND)?;
-    Ok(target.output("wasm").join(format!("{package}.wasm")))
+    Step::new(workspace, module.doing, module.log).run(&mut cargo, MEND)?;
+    Ok(target.output(profile).join(format!("{package}.wasm")))
 }
 
 /// Replaces `to` in one step, also while an Envoy or an STS runs from it, by what `fill` writes.

@@ -26,11 +26,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         "warnings",
     ]);
 
+    let mut bytecode = WasmTarget::get(workspace)?.clippy()?;
+    bytecode.args(["--package", "plugin", "--package", "authority", "--lib"]);
+    bytecode.args(["--no-default-features", "--", "-D", "warnings"]);
+
     let mut failed = Vec::new();
     for (name, mut command) in [
         ("formatting", format),
         ("clippy", native),
         ("clippy for wasm32", wasm),
+        ("clippy for wasm32, bytecode alone", bytecode),
     ] {
         console::line(format_args!("== {name}"));
         if !passes(&mut command) {

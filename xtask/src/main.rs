@@ -28,7 +28,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Leave `dist/caracal.wasm` (the filter) and `dist/caracal` (the STS and command line)
+    /// Leave in `dist/` `caracal.wasm` (the filter), `caracal-bytecode.wasm` (without a compiler of policies) and `caracal`
+    /// (the STS and command line)
     Build,
     /// Check formatting and lints, for this machine and for wasm32
     Lint,
@@ -43,7 +44,10 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = Workspace::find().and_then(|workspace| match cli.command {
-        Command::Build => build::run(&workspace).map(|_| ()),
+        Command::Build => {
+            build::run(&workspace)?;
+            build::bytecode(&workspace).map(drop)
+        }
         Command::Lint => lint::run(&workspace),
         Command::Test(options) => test::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),

@@ -75,6 +75,7 @@ impl Stage {
                     .args(["--package", "e2e"])
                     .env("CARACAL_WASM", artifacts.wasm)
                     .env("CARACAL_BIN", artifacts.binary)
+                    .env("CARACAL_BYTECODE_WASM", build::bytecode(workspace)?)
                     .env("CARACAL_MICRO_WASM", build::micro(workspace)?)
                     .env("ENVOY", envoy::get(workspace)?)
                     .env("CARACAL_PYTHON", python::get(workspace)?);

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 use regorus::{
-    Engine, LimitError, Value,
+    LimitError, Value,
     rvm::program::Program,
     unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Span},
 };
@@ -37,7 +37,7 @@ pub(super) fn check_result(value: &Value) -> Result<(), LimitError> {
 }
 
 /// The builtins.
-const NAMES: [&str; 19] = [
+pub(super) const NAMES: [&str; 19] = [
     "concat",
     "sprintf",
     "replace",
@@ -69,45 +69,6 @@ pub(super) fn in_program(program: &mut Program) {
             resolved.0 = *wrapper;
         }
     }
-}
-
-/// Puts the bounds around the builtins of the interpreter: extensions go before builtins.
-pub(super) fn in_engine(engine: &mut Engine) -> anyhow::Result<()> {
-    for name in NAMES {
-        let Some((builtin, arity)) = BUILTINS.get(name) else {
-            continue;
-        };
-        let (span, nothing) = nowhere()?;
-        let params = vec![nothing; usize::from(*arity)];
-        let extension = move |args: Vec<Value>| {
-            check(name, &args)?;
-            // As in OPA, a builtin that fails is undefined; what breaks a bound is not.
-            match builtin(&span, &params, &args, false) {
-                Err(error) if error.downcast_ref::<LimitError>().is_none() => Ok(Value::Undefined),
-                other => other,
-            }
-        };
-        engine.add_extension(name.to_owned(), *arity, Box::new(extension))?;
-    }
-    Ok(())
-}
-
-/// A place in no text, for the messages of builtins, which nobody sees.
-fn nowhere() -> anyhow::Result<(Span, Ref<Expr>)> {
-    let source = regorus::Source::from_contents("builtin".to_owned(), String::new())?;
-    let span = Span {
-        source,
-        line: 0,
-        col: 0,
-        start: 0,
-        end: 0,
-    };
-    let nothing = Ref::new(Expr::Null {
-        span: span.clone(),
-        value: Value::Null,
-        eidx: 0,
-    });
-    Ok((span, nothing))
 }
 
 type Wrapper = fn(&Span, &[Ref<Expr>], &[Value], bool) -> anyhow::Result<Value>;
@@ -150,7 +111,8 @@ const WRAPPERS: [Wrapper; NAMES.len()] = [
     wrapped::<18>,
 ];
 
-fn check(name: &str, args: &[Value]) -> Result<(), LimitError> {
+/// Checks that what a builtin would make of its arguments is within the bounds.
+pub(super) fn check(name: &str, args: &[Value]) -> Result<(), LimitError> {
     let text = |place: usize| match args.get(place) {
         Some(Value::String(text)) => text.len(),
         _ => 0,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use regorus::{
-    Engine, LimitError, Value,
+    Value,
     rvm::{
         RegoVM,
         program::{DeserializationResult, Program as Bytecode},
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ENTRY_POINT, bounded,
     input::PolicyInput,
+    interpreter::Interpreter,
     program::{Code, Program},
     reads::Reads,
 };
@@ -33,7 +34,7 @@ pub const TIME_LIMIT: Duration = Duration::from_millis(250);
 /// Steps between two looks at the clock: where each step is small, and where one may be a regular
 /// expression over all of a request.
 const SMALL_STEPS: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
-const LARGE_STEPS: NonZeroU32 = NonZeroU32::new(32).unwrap();
+pub(super) const LARGE_STEPS: NonZeroU32 = NonZeroU32::new(32).unwrap();
 /// Builtins that can take long by themselves.
 const LARGE: [&str; 6] = ["regex.", "glob.", "graph.", "json.", "object.", "sort"];
 /// Of these families, a look-up, and what is [bounded](super::bounded) in all that it makes.
@@ -65,6 +66,9 @@ pub enum LoadError {
     /// Nothing would bound what the interpreter does.
     #[error("no clock has been set, so that nothing bounds the policy")]
     NoClock,
+    /// It is no bytecode, and this was built without the feature `text-policies`.
+    #[error("the policy is no bytecode, and there is no interpreter here")]
+    NoInterpreter,
 }
 
 /// A policy, ready to be evaluated by any number of [`Evaluator`]s.
@@ -77,7 +81,7 @@ pub struct Policy {
 
 enum Loaded {
     Bytecode { program: Arc<Bytecode>, data: Value },
-    Interpreter(Box<Engine>),
+    Text(Interpreter),
 }
 
 impl fmt::Debug for Policy {
@@ -86,7 +90,7 @@ impl fmt::Debug for Policy {
             Loaded::Bytecode { program, .. } => {
                 write!(f, "Policy({} instructions)", program.instructions.len())
             }
-            Loaded::Interpreter(_) => write!(f, "Policy(interpreted)"),
+            Loaded::Text(_) => write!(f, "Policy(interpreted)"),
         }
     }
 }
@@ -103,23 +107,7 @@ impl Policy {
                 program: Arc::new(read_bytecode(&bytecode)?),
                 data,
             },
-            Code::Text(modules) => {
-                if regorus::utils::limits::monotonic_now().is_none() {
-                    return Err(LoadError::NoClock);
-                }
-                let mut engine = super::compile::new_engine();
-                engine.set_execution_timer_config(timer(LARGE_STEPS));
-                let read = || {
-                    for module in modules {
-                        engine.add_policy(module.name, module.source)?;
-                    }
-                    engine.add_data(data)?;
-                    bounded::in_engine(&mut engine)?;
-                    engine.compile_with_entrypoint(&regorus::Rc::from(ENTRY_POINT))
-                };
-                read().map_err(|error| LoadError::Unusable(error.to_string()))?;
-                Loaded::Interpreter(Box::new(engine))
-            }
+            Code::Text(modules) => Loaded::Text(Interpreter::load(modules, data)?),
         };
         Ok(Self {
             loaded: Arc::new(loaded),
@@ -138,7 +126,7 @@ impl Policy {
 
     fn machine(&self) -> Machine {
         match self.loaded.as_ref() {
-            Loaded::Interpreter(engine) => Machine::Interpreter(engine.clone()),
+            Loaded::Text(interpreter) => Machine::Text(interpreter.clone()),
             Loaded::Bytecode { program, data } => {
                 let mut machine = RegoVM::new();
                 machine.load_program(Arc::clone(program));
@@ -159,7 +147,7 @@ impl Policy {
     }
 }
 
-fn timer(check_interval: NonZeroU32) -> ExecutionTimerConfig {
+pub(super) fn timer(check_interval: NonZeroU32) -> ExecutionTimerConfig {
     ExecutionTimerConfig {
         limit: TIME_LIMIT,
         check_interval,
@@ -266,7 +254,7 @@ pub struct Evaluator {
 
 enum Machine {
     Bytecode(Box<RegoVM>),
-    Interpreter(Box<Engine>),
+    Text(Interpreter),
 }
 
 impl fmt::Debug for Evaluator {
@@ -319,12 +307,7 @@ impl Evaluator {
                     .execute_entry_point_by_name(ENTRY_POINT)
                     .map_err(EvalError::from)
             }
-            Machine::Interpreter(engine) => {
-                engine.set_input(input);
-                engine
-                    .eval_rule(ENTRY_POINT.to_owned())
-                    .map_err(|error| interpreter_error(&error))
-            }
+            Machine::Text(interpreter) => interpreter.evaluate(input),
         };
         if value.is_err() {
             // What an aborted run leaves behind must not reach the next decision.
@@ -342,16 +325,6 @@ impl From<VmError> for EvalError {
             | VmError::MemoryLimitExceeded { .. } => Self::OverBound,
             other => Self::Failed(other.to_string()),
         }
-    }
-}
-
-fn interpreter_error(error: &anyhow::Error) -> EvalError {
-    // An extension's error loses its type on the way, but not its text.
-    let text = error.to_string();
-    match error.downcast_ref::<LimitError>() {
-        Some(_) => EvalError::OverBound,
-        None if text.contains("execution exceeded") => EvalError::OverBound,
-        None => EvalError::Failed(text),
     }
 }
 

@@ -19,6 +19,11 @@ mod error;
 mod evaluate;
 mod imports;
 pub mod input;
+#[cfg(feature = "text-policies")]
+mod interpreter;
+#[cfg(not(feature = "text-policies"))]
+#[path = "no_interpreter.rs"]
+mod interpreter;
 mod lexical;
 mod module;
 mod pattern;

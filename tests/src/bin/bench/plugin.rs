@@ -115,16 +115,32 @@ pub(crate) fn run() {
     activations();
 }
 
-/// From the start of the process to the first request that is let pass: with the plugin, and without.
-fn start_up(issuer: &Issuer, token: &str) {
+/// From the start of the process to the first request that is let pass: with the plugin, by itself and with an STS, with
+/// the one that takes no policies as text, and without.
+fn start_up(issuer: &Issuer, own: &str) {
+    let sts = Sts::start();
+    let zone = sts.zone("start");
+    let application = zone.govern();
+    let minted = zone.mint(&application, "demo:read");
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
-    let mut governed = GatewaySpec::new(stand_alone(issuer), nowhere);
-    governed.answers_itself = true;
+    let by_itself = GatewaySpec::new(stand_alone(issuer), nowhere);
+    let with_sts = zone.gateway_spec(1, nowhere);
+    let mut bytecode = with_sts.clone();
+    bytecode.wasm = Some(parts::bytecode_wasm());
     let mut plain = GatewaySpec::new(json!({}), nowhere);
-    (plain.answers_itself, plain.others) = (true, Some(vec![]));
-    let mut took = [Vec::new(), Vec::new()];
+    plain.others = Some(vec![]);
+    let mut contenders = [
+        ("plain", plain, own),
+        ("governed, by itself", by_itself, own),
+        ("governed, with an STS", with_sts, &minted),
+        ("the same, bytecode alone", bytecode, &minted),
+    ]
+    .map(|(name, spec, token)| (name, spec, token, Vec::new(), Vec::new()));
+    for (_, spec, ..) in &mut contenders {
+        spec.answers_itself = true;
+    }
     for _ in 0..STARTS {
-        for (spec, took) in [&governed, &plain].into_iter().zip(&mut took) {
+        for (_, spec, token, took, held) in &mut contenders {
             let started = Instant::now();
             let gateway = spec.start();
             eventually("it serves", || {
@@ -132,12 +148,14 @@ fn start_up(issuer: &Issuer, token: &str) {
                 (answer.ok()?.status == 200).then_some(())
             });
             took.push(started.elapsed().as_secs_f64());
+            held.push(gateway.memory_kb() as f64 / 1024.0);
         }
     }
-    let [governed, plain] = took.map(median);
-    println!(
-        "from exec to the first answer (seconds, median of {STARTS}): governed {governed:.2}, plain {plain:.2}"
-    );
+    println!("from exec to the first answer, and what Envoy holds then (medians of {STARTS})");
+    for (name, _, _, took, held) in contenders {
+        let (took, held) = (median(took), median(held));
+        println!("  {name:<25} {took:>5.2} s {held:>5.0} MB");
+    }
 }
 
 /// What a worker holds of the mandates that it has verified: as much as Envoy grows by when they come.
