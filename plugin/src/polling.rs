@@ -277,6 +277,8 @@ impl Polling {
         } else if self.keys_call == Some(token) {
             self.keys_call = None;
             self.keys_answered(worker, answer, now);
+            // What waits for keys need not wait for a tick as well.
+            self.poll(worker, now);
         } else {
             return match self
                 .revocations

@@ -29,7 +29,7 @@ use crate::{
     replay::SHARDS,
     report::Reporting,
     streams::Streams,
-    sync::{Freshness, TICK},
+    sync::{FIRST_TICK, Freshness, TICK},
     worker::Worker,
 };
 
@@ -48,6 +48,8 @@ struct Root {
     worker: Option<Rc<RefCell<Worker>>>,
     polling: Option<Polling>,
     reporting: Reporting,
+    /// The first tick has passed.
+    has_ticked: bool,
 }
 
 impl RootContext for Root {
@@ -119,10 +121,13 @@ impl RootContext for Root {
         {
             polling.follow(&mut worker, host::to_millis(host::now_nanos()));
         }
-        hostcalls::set_tick_period(TICK).is_ok()
+        hostcalls::set_tick_period(FIRST_TICK).is_ok()
     }
 
     fn on_tick(&mut self) {
+        if !self.has_ticked {
+            self.has_ticked = hostcalls::set_tick_period(TICK).is_ok();
+        }
         let now = host::to_millis(host::now_nanos());
         if let Some(worker) = &self.worker
             && let Ok(mut worker) = worker.try_borrow_mut()

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const LEASE: Duration = Duration::from_secs(3);
 /// How often every worker looks for news and the poller renews its lease.
 pub const TICK: Duration = Duration::from_millis(50);
+/// When it looks first: at once, but in a VM that the host keeps.
+pub const FIRST_TICK: Duration = Duration::from_millis(1);
 /// Least time between two fetches of the keys that unknown `kid`s ask for.
 pub const KEY_REFETCH_INTERVAL: Duration = Duration::from_secs(30);
 
