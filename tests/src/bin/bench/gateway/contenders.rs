@@ -35,6 +35,7 @@ const RESOURCES: usize = 1_000;
 const ANCHORS: usize = 1_000_000;
 
 const NOTHING: &str = "nothing";
+pub(super) const JWT_CACHED_RBAC: &str = "jwt_authn, cached + rbac";
 const OURS_WARM: &str = "caracal, warm";
 const COLD_HANDWRITTEN: &str = "caracal, cold, 30 lines of Rego";
 const COLD_APART: &str = "caracal, cold, 30 lines of Rego, none alike";
@@ -56,6 +57,16 @@ pub(super) struct Contender<'a> {
     authoriser: Option<Authoriser>,
     /// What stands behind it, kept running.
     _upstream: Option<Gateway>,
+}
+
+/// By how much a contender's requests are later than those to nothing.
+pub(super) struct Added {
+    pub(super) name: &'static str,
+    /// Requests a second.
+    pub(super) rate: u32,
+    /// Microseconds.
+    pub(super) p50: f64,
+    pub(super) p99: f64,
 }
 
 /// The time in which a contender runs; the others stand still, so that nothing they do is in its figures.
@@ -197,7 +208,7 @@ impl<'o> Field<'o> {
                 Box::new(move |name| self.other(name, warm(), vec![cached()])),
             ),
             (
-                "jwt_authn, cached + rbac",
+                JWT_CACHED_RBAC,
                 Box::new(move |name| self.other(name, warm(), vec![cached(), rbac()])),
             ),
             (
@@ -255,26 +266,44 @@ impl<'o> Field<'o> {
         wanted.map(|(name, make)| make(name)).collect()
     }
 
-    /// By how much a warm governed request is later than one to nothing, at half of what it can do: p50 and
-    /// p99 in microseconds, and the rate.
+    /// By how much a warm governed request is later than one to nothing, at half of what it can do, and one to what
+    /// it is compared with at the same rate.
     pub(super) fn added_latency(
         &self,
         options: &Options,
         contenders: &[Contender<'_>],
         full: &[Full],
-    ) -> Option<(f64, f64, u32)> {
+    ) -> Vec<Added> {
         let place = |name: &str| contenders.iter().position(|one| one.name == name);
-        let (nothing, ours) = (place(NOTHING)?, place(OURS_WARM)?);
+        let (Some(nothing), Some(ours)) = (place(NOTHING), place(OURS_WARM)) else {
+            return Vec::new();
+        };
         let rate = (full[ours].requests_a_second / 2.0) as u32;
-        let lasting = Duration::from_secs(options.seconds.into());
-        let (mut p50, mut p99) = (Vec::new(), Vec::new());
+        let steady = |place: usize| {
+            let lasting = Duration::from_secs(options.seconds.into());
+            load::steady(&contenders[place], rate, lasting)
+        };
+        let mut added: Vec<_> = [OURS_WARM, JWT_CACHED_RBAC]
+            .into_iter()
+            .filter_map(|name| Some((name, place(name)?, Vec::new(), Vec::new())))
+            .collect();
         for _ in 0..options.rounds {
-            let without = load::steady(&contenders[nothing], rate, lasting);
-            let with = load::steady(&contenders[ours], rate, lasting);
-            p50.push(with.p50 - without.p50);
-            p99.push(with.p99 - without.p99);
+            let without = steady(nothing);
+            for (_, place, p50, p99) in &mut added {
+                let with = steady(*place);
+                p50.push(with.p50 - without.p50);
+                p99.push(with.p99 - without.p99);
+            }
         }
-        Some((median(p50), median(p99), rate))
+        added
+            .into_iter()
+            .map(|(name, _, p50, p99)| Added {
+                name,
+                rate,
+                p50: median(p50),
+                p99: median(p99),
+            })
+            .collect()
     }
 
     fn spec(&self) -> GatewaySpec {

@@ -115,7 +115,7 @@ pub(crate) fn run(options: &Options) {
         })
         .collect();
     let added = field.added_latency(options, &contenders, &full);
-    report::tell(&measured, rate, added);
+    report::tell(&measured, rate, &added);
 }
 
 impl Measured {

@@ -4,18 +4,21 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{Measured, chart};
+use super::{
+    Measured, chart,
+    contenders::{Added, JWT_CACHED_RBAC},
+};
 
 /// Whose processor time in Envoy the others' is compared with.
 const BASES: [(&str, &str); 3] = [
     ("nothing", "of nothing"),
-    ("jwt_authn, cached + rbac", "of jwt_authn, cached + rbac"),
+    (JWT_CACHED_RBAC, "of jwt_authn, cached + rbac"),
     ("jwt_authn + rbac", "of jwt_authn + rbac"),
 ];
 /// With whose all processes are compared with all of ours.
 const AUTHORISED: &str = "ext_authz, stand-in that verifies and evaluates";
 
-pub(super) fn tell(measured: &[Measured], rate: u32, added: Option<(f64, f64, u32)>) {
+pub(super) fn tell(measured: &[Measured], rate: u32, added: &[Added]) {
     let named = |name: &str| measured.iter().find(|one| one.name == name);
     let bases: Vec<(&str, &Measured)> = BASES
         .iter()
@@ -59,9 +62,16 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: Option<(f64, f64, u3
             one.memory_kb / 1024
         );
     }
-    if let Some((p50, p99, rate)) = added {
+    println!();
+    for Added {
+        name,
+        rate,
+        p50,
+        p99,
+    } in added
+    {
         println!(
-            "\na warm governed request is later than one to nothing, at {rate} requests/s, by {p50:.0} µs (p50), {p99:.0} µs (p99)"
+            "later than a request to nothing, at {rate} requests/s: {name}, by {p50:.0} µs (p50), {p99:.0} µs (p99)"
         );
     }
     let in_json = |one: &Measured| {
@@ -77,9 +87,16 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: Option<(f64, f64, u3
         figures
     };
     let contenders: Vec<Value> = measured.iter().map(in_json).collect();
-    let added = added
-        .map(|(p50, p99, rate)| json!({"p50_us": p50, "p99_us": p99, "requests_per_second": rate}));
-    let all = json!({"latency_rate": rate, "added_latency_warm": added, "contenders": contenders});
+    let added: Vec<Value> = added
+        .iter()
+        .map(|added| {
+            json!({
+                "contender": added.name, "requests_per_second": added.rate,
+                "p50_us": added.p50, "p99_us": added.p99,
+            })
+        })
+        .collect();
+    let all = json!({"latency_rate": rate, "added_latency": added, "contenders": contenders});
     let json = Path::new("target/bench-gateway.json");
     fs::write(json, format!("{all:#}\n")).unwrap();
     let svg = Path::new("target/bench-gateway.svg");
