@@ -323,7 +323,7 @@ impl<'o> Field<'o> {
     ) -> Contender<'a> {
         let mut spec = spec.clone();
         if self.options.instructions {
-            spec.under = instructions::counted();
+            spec.under = instructions::counted(self.options.caches);
         }
         Contender {
             name: name.to_owned(),

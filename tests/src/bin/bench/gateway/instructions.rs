@@ -1,7 +1,7 @@
 //! Instructions instead of time: how many of them a request takes in Envoy, outside the kernel, as valgrind's callgrind
 //! counts them. Time depends on the machine and the hour; these figures are the same within a few thousandths, so that a
-//! change of a hundredth shows. Beside them, what makes instructions wait: lines of code and of data that caches like
-//! those of a processor core would not have had. They are Envoy's alone here, so there are more where others share them.
+//! change of a hundredth shows. Or what makes instructions wait: lines of code and of data that caches like those of a
+//! processor core would not have had. They are Envoy's alone here, so there are more where others share them.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -13,24 +13,23 @@ const WARMING: u32 = 10;
 const CALM: Duration = Duration::from_secs(1);
 
 /// The command that counts the instructions of another, once it is told to. It follows from Envoy's launcher to Envoy.
-pub(super) fn counted() -> Vec<String> {
-    [
+pub(super) fn counted(caches: bool) -> Vec<String> {
+    let mut command = vec![
         "valgrind",
         "--tool=callgrind",
         "--trace-children=yes",
         // V8 writes code while it runs.
         "--smc-check=all-non-file",
         "--instr-atstart=no",
-        "--cache-sim=yes",
-        // Of a core: 32 KiB of code and of data, and the last that is simulated is its second level, of 1 MiB.
-        "--I1=32768,8,64",
-        "--D1=32768,8,64",
-        "--LL=1048576,8,64",
         // In the gateway's own directory.
         "--callgrind-out-file=instructions.%p",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+    ];
+    if caches {
+        // A core's: 32 KiB of code and of data, and as the last that is simulated a second level of 1 MiB.
+        command.extend(["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64"]);
+        command.push("--LL=1048576,8,64");
+    }
+    command.into_iter().map(str::to_owned).collect()
 }
 
 /// Fails without the tool, before anything is started.
@@ -49,24 +48,28 @@ struct Each {
     beyond: f64,
 }
 
-pub(super) fn run(contenders: &[Contender<'_>], dir: &Path, seconds: u32) {
-    println!(
-        "\nwhat a request takes in Envoy, outside the kernel; lines of 64 bytes that are not in L1, and neither in L2\n\n\
-         | | instructions | of the first | code not in L1 | data not in L1 | not in L2 |\n|---|---|---|---|---|---|"
-    );
+pub(super) fn run(contenders: &[Contender<'_>], dir: &Path, seconds: u32, caches: bool) {
+    println!("\nwhat a request takes in Envoy, outside the kernel\n");
+    if caches {
+        println!(
+            "| | lines of code not in L1 | of data not in L1 | neither in L2 |\n|---|---|---|---|"
+        );
+    } else {
+        println!("| | instructions | of the first |\n|---|---|---|");
+    }
     let mut first = None;
     for contender in contenders {
         let each = count(contender, dir, seconds);
-        let base = *first.get_or_insert(each.instructions);
-        println!(
-            "| {} | {:.0} | {:.3} | {:.0} | {:.0} | {:.0} |",
-            contender.name,
-            each.instructions,
-            each.instructions / base,
-            each.code,
-            each.data,
-            each.beyond
-        );
+        let (name, base) = (&contender.name, *first.get_or_insert(each.instructions));
+        if caches {
+            let Each {
+                code, data, beyond, ..
+            } = each;
+            println!("| {name} | {code:.0} | {data:.0} | {beyond:.0} |");
+        } else {
+            let own = each.instructions;
+            println!("| {name} | {own:.0} | {:.3} |", own / base);
+        }
     }
 }
 
@@ -88,7 +91,7 @@ fn count(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Each {
     std::thread::sleep(CALM);
     control(&["--dump"]);
     control(&["--instr=off"]);
-    // Instructions, reads and writes; lines of code, read and written that the first level lacks; and the second.
+    // Instructions, reads and writes; and with caches, lines of code, read and written that the first lacks, and the second.
     let mut totals = [0.0; 9];
     for file in contender.gateway.files("instructions.") {
         let text = fs::read_to_string(file).unwrap();

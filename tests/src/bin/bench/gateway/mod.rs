@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// else the machine does
     #[arg(long)]
     instructions: bool,
+    /// With `--instructions`: what they wait for instead, lines of code and data that caches like a core's do not have
+    #[arg(long, requires = "instructions")]
+    caches: bool,
     /// Only contenders whose name contains this; may be given more than once
     #[arg(long)]
     only: Vec<String>,
@@ -68,7 +71,7 @@ pub(crate) fn run(options: &Options) {
     let field = Field::prepare(options, dir.path());
     let contenders = field.contenders();
     if options.instructions {
-        return instructions::run(&contenders, dir.path(), options.seconds);
+        return instructions::run(&contenders, dir.path(), options.seconds, options.caches);
     }
     for contender in &contenders {
         drop(contender.turn());
