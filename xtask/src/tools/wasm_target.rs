@@ -18,6 +18,11 @@ use crate::{
 };
 
 const TARGET: &str = "wasm32-unknown-unknown";
+/// What every host of the filter has beyond the first WebAssembly: the hashes are written for it (`sha2`).
+const FLAGS: (&str, &str) = (
+    "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+    "-C target-feature=+simd128",
+);
 /// `rust-version` of the workspace.
 const OLDEST_RUSTC: Version = Version::new(1, 95, 0);
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-19"];
@@ -106,6 +111,7 @@ impl<'a> WasmTarget<'a> {
         }
         command
             .args(["--target", TARGET])
+            .env(FLAGS.0, FLAGS.1)
             .env("CARGO_TARGET_DIR", self.workspace.wasm_target());
     }
 
