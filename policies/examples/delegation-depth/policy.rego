@@ -9,15 +9,17 @@ max_hops := 3
 
 max_hops_of := {"orders:refund": 1}
 
-result := contract.deny("delegated_too_often") if {
+result := denial if {
 	contract.delegated
 	too_deep
+	denial := contract.deny("delegated_too_often")
 } else := contract.result
 
 # The delegations from the first to this one: of the delegation itself in an exchange, of the mandate on
 # a call. Without either, nobody can say how deep it is.
-hops := count(input.context.subject_claims.delegation_path) if {
+hops := length if {
 	contract.at_gateway
+	length := count(input.context.subject_claims.delegation_path)
 } else := count(input.delegation_edge.path)
 
 too_deep if not within(max_hops)

@@ -5,9 +5,10 @@ package caracal.authz
 import data.caracal.contract
 import rego.v1
 
-result := contract.deny("method_or_path_not_permitted") if {
+result := denial if {
 	contract.at_gateway
 	not permitted
+	denial := contract.deny("method_or_path_not_permitted")
 } else := contract.result
 
 permitted if input.action.method in {"GET", "HEAD"}
@@ -22,5 +23,7 @@ permitted if {
 permitted if {
 	input.action.method == "DELETE"
 	input.action.host == "orders.internal"
-	["", "orders", "drafts", _] = split(input.action.path, "/")
+	parts := split(input.action.path, "/")
+	count(parts) == 4
+	array.slice(parts, 0, 3) == ["", "orders", "drafts"]
 }

@@ -4,9 +4,10 @@ package caracal.authz
 import data.caracal.contract
 import rego.v1
 
-result := contract.deny("agents_are_read_only") if {
+result := denial if {
 	ai
 	not harmless
+	denial := contract.deny("agents_are_read_only")
 } else := contract.result
 
 # The label is set when the session starts, and travels in every mandate.

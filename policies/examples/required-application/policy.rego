@@ -8,10 +8,11 @@ import rego.v1
 # By resource: the key of the application that must be in the chain.
 required := {"resource://payroll": "approvals"}
 
-result := contract.deny("required_application_missing") if {
+result := denial if {
 	contract.at_gateway
 	required[input.resource.identifier]
 	not passed_through
+	denial := contract.deny("required_application_missing")
 } else := contract.result
 
 passed_through if {

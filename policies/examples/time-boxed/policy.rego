@@ -7,8 +7,9 @@ import rego.v1
 # Seconds after the mint in which a mandate with this scope may be used.
 max_age_seconds := {"payments:approve": 60, "payments:refund": 300}
 
-result := contract.deny("mandate_too_old") if {
+result := denial if {
 	too_old
+	denial := contract.deny("mandate_too_old")
 } else := contract.result
 
 # The whole mandate is too old once one of its scopes is: ask for the dangerous scope by itself, when it

@@ -11,10 +11,11 @@ use crate::{
     testing::use_clock,
 };
 
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/examples");
+
 /// The modules of an example, its tests aside.
 fn modules(example: &str) -> Vec<Module> {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../policies/examples");
-    let mut files: Vec<PathBuf> = fs::read_dir(directory.join(example))
+    let mut files: Vec<PathBuf> = fs::read_dir(PathBuf::from(EXAMPLES).join(example))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| !path.to_string_lossy().ends_with("_test.rego"))
@@ -73,6 +74,15 @@ fn merge(into: &mut Value, changes: &Value) {
             }
         }
         (into, changes) => *into = changes.clone(),
+    }
+}
+
+#[test]
+fn every_example_is_bytecode() {
+    for example in fs::read_dir(EXAMPLES).unwrap() {
+        let example = example.unwrap().file_name().into_string().unwrap();
+        let compiled = compile(&modules(&example)).unwrap();
+        assert_eq!(compiled.notes, [], "{example}");
     }
 }
 
