@@ -91,7 +91,7 @@ fn count(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Each {
     std::thread::sleep(CALM);
     control(&["--dump"]);
     control(&["--instr=off"]);
-    // Instructions, reads and writes; and with caches, lines of code, read and written that the first lacks, and the second.
+    // Instructions, reads and writes. With caches also lines of code, read and written: not in the first, in neither.
     let mut totals = [0.0; 9];
     for file in contender.gateway.files("instructions.") {
         let text = fs::read_to_string(file).unwrap();
