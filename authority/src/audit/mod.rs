@@ -11,6 +11,7 @@ mod sent;
 #[cfg(test)]
 #[cfg(not(target_arch = "wasm32"))]
 mod sent_tests;
+mod special;
 #[cfg(test)]
 mod tests;
 mod writer;

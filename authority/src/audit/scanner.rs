@@ -2,6 +2,8 @@
 //! it apart. Whatever is not in that form, and the few things that are and that it takes long to tell, it does
 //! not read: then the text is to be parsed.
 
+use super::special::plain_bytes;
+
 /// Deepest nesting that is looked into.
 const MAX_DEPTH: u32 = 32;
 /// So many digits are a whole number that a double holds exactly.
@@ -54,25 +56,28 @@ impl<'a> Scanner<'a> {
 
     /// A string without escapes: itself.
     pub(super) fn plain(&mut self) -> Option<&'a str> {
-        let raw = self.string()?;
-        (!raw.as_bytes().contains(&b'\\')).then_some(raw)
+        let (raw, has_escapes) = self.quoted()?;
+        (!has_escapes).then_some(raw)
     }
 
     /// A string: what stands between its quotes.
     pub(super) fn string(&mut self) -> Option<&'a str> {
+        self.quoted().map(|(raw, _)| raw)
+    }
+
+    /// The same, and whether there are escapes in it.
+    fn quoted(&mut self) -> Option<(&'a str, bool)> {
         self.expect(b'"')?;
-        let from = self.at;
+        let (from, mut has_escapes) = (self.at, false);
         loop {
-            let rest = self.text.as_bytes().get(self.at..)?;
-            self.at += rest
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
-            if self.peek() == Some(b'"') {
-                let raw = self.text.get(from..self.at);
+            self.at += plain_bytes(self.text.as_bytes().get(self.at..)?);
+            if self.peek()? == b'"' {
+                let raw = self.text.get(from..self.at)?;
                 self.at += 1;
-                return raw;
+                return Some((raw, has_escapes));
             }
             self.escape()?;
+            has_escapes = true;
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::words;
+use super::special::{is_special, specials};
 
 /// A place to write to. It is kept and written to anew: it grows to the longest that was written, and what was
 /// written is copied from it.
@@ -14,15 +14,6 @@ pub struct Writer {
     /// Longer than what is written.
     buffer: Vec<u8>,
     at: usize,
-}
-
-/// Whether a byte of `word` is to be escaped in JSON: the controls, `"` and `\`.
-fn has_special(word: u64) -> bool {
-    words::has_below(word, 0x20) || words::has(word, b'"') || words::has(word, b'\\')
-}
-
-fn is_special(byte: u8) -> bool {
-    matches!(byte, 0..0x20 | b'"' | b'\\')
 }
 
 impl Writer {
@@ -125,7 +116,7 @@ impl Writer {
 fn copy_plain(text: &[u8], to: &mut [u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
     for (to, from) in to.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-        if has_special(u64::from_le_bytes(*from)) {
+        if specials(u64::from_le_bytes(*from)) != 0 {
             return false;
         }
         *to = *from;
@@ -136,7 +127,7 @@ fn copy_plain(text: &[u8], to: &mut [u8]) -> bool {
     // The rest is the end of a word as well, of which some was copied already.
     if let (Some(from), Some(to)) = (text.last_chunk::<8>(), to.last_chunk_mut::<8>()) {
         *to = *from;
-        return !has_special(u64::from_le_bytes(*from));
+        return specials(u64::from_le_bytes(*from)) == 0;
     }
     for (to, from) in to.iter_mut().zip(rest) {
         if is_special(*from) {
