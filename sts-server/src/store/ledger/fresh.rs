@@ -18,11 +18,11 @@ use super::{
     terms::Terms,
 };
 
-/// Most postings that are kept, of all ledgers, in about 16 MB. Of a ledger that had to make room, they are read when
+/// Most postings that are kept, of all ledgers, in about 12 MB. Of a ledger that had to make room, they are read when
 /// they are looked for, or when a run of it has come to its end.
 pub(super) const MOST_POSTINGS: usize = if cfg!(test) { 4_096 } else { 1 << 20 };
-/// Lists of postings that are no longer than this together are made one.
-const MOST_TOGETHER: usize = 8_192;
+/// Postings of a part of a run.
+const PART: usize = if cfg!(test) { 50 } else { 4_096 };
 
 /// What is known of all ledgers.
 pub(in crate::store) struct Fresh {
@@ -45,24 +45,27 @@ pub(in crate::store) struct Noted {
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct Written {
     events: Vec<Place>,
-    /// In order.
+    /// In the order of the events, and of each event once for a term.
     postings: Vec<Posting>,
 }
 
 /// That an event is found by something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Posting {
-    term: i64,
+    /// In bytes, so that a posting is twelve of them and not sixteen.
+    term: [u8; 8],
     /// How many stand before it among those that it is told of with.
     event: u32,
 }
 
-/// A run of which nothing is in the database.
+/// A run of which nothing is in the database. What comes in is put at its end as it is: that happens with every batch,
+/// and whoever looks for something, which is rare, looks at all of it.
 #[derive(Debug, Default)]
 pub(super) struct Run {
     events: Vec<Place>,
-    /// Each in order.
+    /// In parts, so that nothing is moved when there are more, and no part has room for as many again.
     postings: Vec<Vec<Posting>>,
+    size: usize,
 }
 
 #[derive(Debug, Default)]
@@ -114,14 +117,19 @@ impl Written {
         events: impl IntoIterator<Item = (i64, &'a Facts<'a>)>,
     ) -> Self {
         let mut written = Self::default();
-        let mut terms = Terms::of(zone);
+        let (mut terms, mut found_by) = (Terms::of(zone), Vec::new());
         for (entry, facts) in events {
             let event = u32::try_from(written.events.len()).unwrap_or(u32::MAX);
             written.events.push((signed(facts.occurred_at.0), entry));
-            terms.each(facts, |term| written.postings.push(Posting { term, event }));
+            terms.each(facts, |term| found_by.push(term));
+            found_by.sort_unstable();
+            found_by.dedup();
+            let postings = found_by.drain(..).map(|term: i64| Posting {
+                term: term.to_ne_bytes(),
+                event,
+            });
+            written.postings.extend(postings);
         }
-        written.postings.sort_unstable();
-        written.postings.dedup();
         written
     }
 
@@ -367,30 +375,24 @@ impl Run {
             written.events.get(event).filter(|place| is_in(place))?;
             u32::try_from(event - before + self.events.len()).ok()
         };
-        let postings = written.postings.iter().filter_map(|posting| {
-            Some(Posting {
-                term: posting.term,
-                event: shift(posting.event)?,
-            })
-        });
-        self.postings.push(postings.collect());
-        self.events
-            .extend(written.events.iter().filter(|place| is_in(place)));
-        while let [.., before, last] = self.postings.as_slice()
-            && before.len() <= 2 * last.len()
-            && before.len() + last.len() <= MOST_TOGETHER
-        {
-            let last = self.postings.pop().unwrap_or_default();
-            if let Some(before) = self.postings.last_mut() {
-                before.extend(last);
-                // Two parts, each of them in order.
-                before.sort();
+        for posting in &written.postings {
+            let Some(event) = shift(posting.event) else {
+                continue;
+            };
+            if self.postings.last().is_none_or(|last| last.len() >= PART) {
+                self.postings.push(Vec::new());
+            }
+            if let Some(last) = self.postings.last_mut() {
+                last.push(Posting { event, ..*posting });
+                self.size += 1;
             }
         }
+        self.events
+            .extend(written.events.iter().filter(|place| is_in(place)));
     }
 
     fn size(&self) -> usize {
-        self.postings.iter().map(Vec::len).sum()
+        self.size
     }
 
     fn place(&self, posting: &Posting) -> Place {
@@ -401,20 +403,18 @@ impl Run {
 
     /// The events that are found by a term, in no order.
     fn find(&self, term: i64) -> impl Iterator<Item = Place> {
-        self.postings.iter().flat_map(move |postings| {
-            let begin = postings.partition_point(|posting| posting.term < term);
-            let rest = postings.get(begin..).unwrap_or_default();
-            let end = rest.partition_point(|posting| posting.term == term);
-            let found = rest.get(..end).unwrap_or_default();
-            found.iter().map(|posting| self.place(posting))
-        })
+        let term = term.to_ne_bytes();
+        let found = self.postings.iter().flatten();
+        let found = found.filter(move |posting| posting.term == term);
+        found.map(|posting| self.place(posting))
     }
 
     /// All of it, in order.
     pub(super) fn index(&self) -> Vec<FoundBy> {
-        let mut index = Vec::with_capacity(self.size());
+        let mut index = Vec::with_capacity(self.size);
         let postings = self.postings.iter().flatten();
-        index.extend(postings.map(|posting| (posting.term, self.place(posting))));
+        let found_by = |posting: &Posting| (i64::from_ne_bytes(posting.term), self.place(posting));
+        index.extend(postings.map(found_by));
         index.sort_unstable();
         index
     }

@@ -34,11 +34,16 @@ pub(super) fn term(zone: &ZoneId, kind: TermKind, value: &str) -> i64 {
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// The terms of a batch: what is the same in many events is hashed once.
+/// How many things an event has one of at most that it shares with others.
+const SINGLE: usize = 11;
+
+/// The terms of a batch: what is the same in many events is hashed once, and not even looked up if it is the same as in
+/// the one before.
 #[derive(Debug)]
 pub(super) struct Terms<'a> {
     zone: &'a ZoneId,
     known: HashMap<(TermKind, &'a str), i64>,
+    last: [Option<(&'a str, i64)>; SINGLE],
 }
 
 impl<'a> Terms<'a> {
@@ -47,13 +52,14 @@ impl<'a> Terms<'a> {
         Self {
             zone,
             known: HashMap::new(),
+            last: [None; SINGLE],
         }
     }
 
     /// Hands over everything that an event is found by, some of it more than once.
     pub(super) fn each(&mut self, event: &'a Facts<'_>, mut take: impl FnMut(i64)) {
         use TermKind as K;
-        let some = [
+        let some: [_; SINGLE] = [
             (K::Zone, Some("")),
             (K::Type, Some(event.event_type.name())),
             (K::Decision, Some(event.decision.name())),
@@ -72,15 +78,19 @@ impl<'a> Terms<'a> {
             (K::Resource, &event.resources),
         ];
         let zone = self.zone;
+        let known = &mut self.known;
         let mut known = |kind, value: &'a str| {
-            let hashed = self.known.entry((kind, value));
-            take(*hashed.or_insert_with(|| term(zone, kind, value)));
+            let hashed = known.entry((kind, value));
+            *hashed.or_insert_with(|| term(zone, kind, value))
         };
-        for (kind, value) in some {
-            value.into_iter().for_each(|value| known(kind, value));
+        for ((kind, value), last) in some.into_iter().zip(&mut self.last) {
+            let Some(value) = value else { continue };
+            let same = last.filter(|(before, _)| *before == value);
+            let (_, term) = *last.insert(same.unwrap_or_else(|| (value, known(kind, value))));
+            take(term);
         }
         for (kind, values) in more {
-            values.iter().for_each(|value| known(kind, value));
+            values.iter().for_each(|value| take(known(kind, value)));
         }
         // Hardly ever the same twice.
         take(term(zone, K::Request, event.request_id));
