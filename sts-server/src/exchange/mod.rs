@@ -242,8 +242,7 @@ impl Sts {
             self.insert_checked(&mut change, zone, issuer, edge).await?;
             change.record(&zone.id, made(edge)).await?;
         }
-        let heads = change.append_all(&[&exchange]).await?;
-        change.commit().await?;
+        let heads = change.append_all_and_commit(&[&exchange]).await?;
         let head = heads.into_iter().next();
         head.ok_or_else(|| Error::internal("a mint was not written down"))
     }

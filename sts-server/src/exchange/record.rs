@@ -156,15 +156,14 @@ async fn write(store: &Store, exchanges: &[Exchange]) -> Vec<Outcome> {
 }
 
 async fn write_together(store: &Store, exchanges: &[Exchange]) -> store::Result<Vec<Outcome>> {
-    let mut change = store.begin().await?;
+    let mut change = store.begin_late().await?;
     let gone = change.gone(exchanges).await?;
     let standing = exchanges.iter().zip(&gone);
     let standing: Vec<_> = standing
         .filter(|(_, gone)| gone.is_none())
         .map(|(exchange, _)| exchange)
         .collect();
-    let mut heads = change.append_all(&standing).await?.into_iter();
-    change.commit().await?;
+    let mut heads = change.append_all_and_commit(&standing).await?.into_iter();
     let lost = || Err(Error::internal("an exchange was not written down"));
     let outcome = |gone: Option<Error>| match gone {
         Some(error) => Err(error),
@@ -230,9 +229,9 @@ impl Change {
         Ok(gone)
     }
 
-    /// Writes them down, and tells of each where the ledger of its zone stands then.
-    pub(super) async fn append_all(
-        &mut self,
+    /// Writes them down, makes that durable, and tells of each where the ledger of its zone stands then.
+    pub(super) async fn append_all_and_commit(
+        mut self,
         exchanges: &[&Exchange],
     ) -> store::Result<Vec<LedgerHead>> {
         let mut zones: BTreeMap<&ZoneId, Vec<ExchangeRows<'_>>> = BTreeMap::new();
@@ -243,8 +242,16 @@ impl Change {
             zones.entry(&exchange.event.zone_id).or_default().push(rows);
         }
         let mut heads = BTreeMap::new();
-        for (zone, rows) in zones {
-            heads.insert(zone, self.append_exchanges(zone, &rows).await?);
+        if zones.len() == 1
+            && let Some((zone, rows)) = zones.pop_first()
+        {
+            heads.insert(zone, self.append_exchanges_and_commit(zone, &rows).await?);
+        } else {
+            self.begin().await?;
+            for (zone, rows) in zones {
+                heads.insert(zone, self.append_exchanges(zone, &rows).await?);
+            }
+            self.commit().await?;
         }
         let head = |exchange: &&Exchange| heads.get(&exchange.event.zone_id).cloned();
         Ok(exchanges.iter().filter_map(head).collect())

@@ -1,5 +1,7 @@
 //! A batch of a gateway's events, read no further than it has to be.
 
+use std::borrow::Cow;
+
 use authority::audit::{Event, Facts, Sent};
 use serde::Deserialize;
 
@@ -77,10 +79,10 @@ fn parsed(text: &str) -> Option<(Told<'_>, &str)> {
 
 impl Told<'_> {
     /// What it says.
-    pub(super) fn facts(&self) -> Facts<'_> {
+    pub(super) fn facts(&self) -> Cow<'_, Facts<'_>> {
         match self {
-            Self::Sent(sent) => sent.facts().clone(),
-            Self::Parsed(event) => Facts::from(&**event),
+            Self::Sent(sent) => Cow::Borrowed(sent.facts()),
+            Self::Parsed(event) => Cow::Owned(Facts::from(&**event)),
         }
     }
 }

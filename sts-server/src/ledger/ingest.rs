@@ -55,14 +55,15 @@ impl Sts {
             check(gateway, told, &mut texts)?;
             places.push(begin..texts.len());
         }
-        let mut seen = HashSet::with_capacity(places.len());
-        let mut events = Vec::with_capacity(places.len());
-        for (told, place) in batch.events.iter().zip(places) {
-            let (facts, text) = (told.facts(), texts.get(place).unwrap_or_default());
-            if seen.insert(facts.id) {
-                events.push((facts, text));
-            }
-        }
+        let told: Vec<_> = batch.events.iter().map(Told::facts).collect();
+        // A gateway's ids go up, and then all are different.
+        let goes_up = told.is_sorted_by(|one, other| one.id < other.id);
+        let mut seen = HashSet::new();
+        let events = told.iter().zip(places);
+        let events: Vec<(&Facts<'_>, &str)> = events
+            .filter(|(facts, _)| goes_up || seen.insert(facts.id))
+            .map(|(facts, place)| (&**facts, texts.get(place).unwrap_or_default()))
+            .collect();
         let mut taken = Taken {
             accepted: 0,
             duplicates: batch.events.len() - events.len(),
@@ -76,23 +77,22 @@ impl Sts {
     }
 
     /// Writes those that are not there yet. How many.
-    async fn take(&self, gateway: &Gateway, events: &[(Facts<'_>, &str)]) -> Result<usize> {
+    async fn take(&self, gateway: &Gateway, events: &[(&Facts<'_>, &str)]) -> Result<usize> {
         let zone = &gateway.zone_id;
-        let mut change = self.store.begin().await?;
-        let mut new: Vec<_> = events.iter().collect();
-        let ledger = match change.append_written(zone, &new).await {
+        let change = self.store.begin_late().await?;
+        let mut new = events.to_vec();
+        let ledger = match change.append_written_and_commit(zone, &new).await {
             // Some are there already, which is looked into only when it happens.
             Err(StoreError::Conflict) => {
-                drop(change);
-                change = self.store.begin().await?;
+                let mut change = self.store.begin_late().await?;
                 let ids: Vec<&str> = events.iter().map(|(facts, _)| facts.id).collect();
                 let known = change.known_events(&ids).await?;
                 let known: BTreeMap<String, String> = known.into_iter().collect();
                 new.clear();
-                for event in events {
-                    let (Facts { id, .. }, text) = event;
-                    match known.get(*id) {
-                        None => new.push(event),
+                for (facts, text) in events {
+                    let id = facts.id;
+                    match known.get(id) {
+                        None => new.push((*facts, *text)),
                         Some(known) if known == text => {}
                         Some(_) => {
                             return Err(Error::new(
@@ -105,11 +105,10 @@ impl Sts {
                 if new.is_empty() {
                     return Ok(0);
                 }
-                change.append_written(zone, &new).await?
+                change.append_written_and_commit(zone, &new).await?
             }
             appended => appended?,
         };
-        change.commit().await?;
         for (facts, text) in &new {
             self.telemetry.decided(facts.traceparent, text);
         }

@@ -27,11 +27,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`](super::StoreError::Database), here and below.
     pub(crate) async fn gateway_by_token(&self, token_sha256: &str) -> Result<Option<Gateway>> {
-        let sql = "SELECT * FROM gateways WHERE token_sha256 = ? AND revoked_at IS NULL";
-        Ok(sqlx::query_as(sql)
-            .bind(token_sha256)
-            .fetch_optional(&self.readers)
-            .await?)
+        let read = async {
+            let sql = "SELECT * FROM gateways WHERE token_sha256 = ? AND revoked_at IS NULL";
+            Ok(sqlx::query_as(sql)
+                .bind(token_sha256)
+                .fetch_optional(&self.readers)
+                .await?)
+        };
+        self.kept.gateways.get(token_sha256.to_owned(), read).await
     }
 
     /// The gateways of a zone.

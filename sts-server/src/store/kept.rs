@@ -15,14 +15,15 @@ use authority::ids::ZoneId;
 use sqlx::SqliteConnection;
 
 use super::{
-    Application, AuthorityRecord, DelegationRow, KeyRow, ResourceRow, Result, SessionRow, Zone,
-    suspects::Suspects,
+    Application, AuthorityRecord, DelegationRow, Gateway, KeyRow, ResourceRow, Result, SessionRow,
+    Zone, suspects::Suspects,
 };
 
 /// Tables of which rows are kept, and how SQLite calls them. All have a rowid: of the others SQLite tells nothing.
-const TABLES: [(Table, &str); 6] = [
+const TABLES: [(Table, &str); 7] = [
     (Table::Applications, "applications"),
     (Table::Delegations, "delegations"),
+    (Table::Gateways, "gateways"),
     (Table::Resources, "resources"),
     (Table::Sessions, "sessions"),
     (Table::SigningKeys, "signing_keys"),
@@ -38,17 +39,19 @@ const MOST_MADE: usize = 1_024;
 pub(super) enum Table {
     Applications,
     Delegations,
+    Gateways,
     Resources,
     Sessions,
     SigningKeys,
     Zones,
 }
 
-/// What is kept: zones under the id or slug they were asked for by, sessions, delegations and records under their
-/// id, the rest under its zone.
+/// What is kept: zones under the id or slug they were asked for by, gateways under the hash of their token, sessions,
+/// delegations and records under their id, the rest under its zone.
 pub(super) struct Kept {
     pub(super) zones: Rows<String, Zone>,
     pub(super) applications: Rows<(ZoneId, String), Application>,
+    pub(super) gateways: Rows<String, Gateway>,
     pub(super) resources: Rows<(ZoneId, String), ResourceRow>,
     pub(super) keys: Rows<ZoneId, Vec<KeyRow>>,
     pub(super) sessions: Rows<String, SessionRow>,
@@ -65,6 +68,7 @@ impl Kept {
         Self {
             zones: Rows::new(changes, Table::Zones, MOST),
             applications: Rows::new(changes, Table::Applications, MOST),
+            gateways: Rows::new(changes, Table::Gateways, MOST),
             resources: Rows::new(changes, Table::Resources, MOST),
             keys: Rows::new(changes, Table::SigningKeys, MOST),
             sessions: Rows::new(changes, Table::Sessions, MOST_MADE),

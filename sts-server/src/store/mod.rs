@@ -242,7 +242,6 @@ impl Store {
         let kept = Arc::new(Kept::new(&changes));
         let fresh = Arc::new(Fresh::new());
         let writer = Writer::new(writing, changes, Arc::clone(&fresh)).await?;
-        sqlx::migrate!().run(writer.pool()).await?;
         let options = options.pragma("cache_size", READER_CACHE);
         let connections = |most| {
             SqlitePoolOptions::new()
@@ -286,6 +285,19 @@ impl Store {
         ))
     }
 
+    /// The same for a change that reads first, and then [begins](Change::begin) to write or writes all at once, as
+    /// [`Change::append_written_and_commit`] does. Nobody else writes meanwhile either way.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub(crate) async fn begin_late(&self) -> Result<Change> {
+        Ok(Change(
+            self.writer.begin_late().await?,
+            Arc::clone(&self.chain_key),
+            Arc::clone(&self.kept),
+        ))
+    }
+
     /// Whether the database answers, to readers and to the writer.
     ///
     /// # Errors
@@ -310,6 +322,14 @@ impl Store {
 pub(crate) struct Change(Turn, Arc<ChainKey>, Arc<Kept>);
 
 impl Change {
+    /// Begins to write, if it was begun late.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(crate) async fn begin(&mut self) -> Result<()> {
+        self.0.begin().await
+    }
+
     /// Makes the change durable.
     ///
     /// # Errors

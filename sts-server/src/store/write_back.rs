@@ -16,8 +16,8 @@ use super::writer::WeakWriter;
 const PAGES: i64 = if cfg!(test) { 100 } else { 32_000 };
 /// Pages of the log from which on SQLite does it after all, for whatever keeps it from being done here.
 pub(super) const MOST_PAGES: &str = "128000";
-/// How often it is looked at while there are commits. No more than a few thousand pages are added meanwhile.
-const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
+/// How often it is looked at while there are commits. No more than some ten thousand pages are added meanwhile.
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 250 });
 
 /// How long it is left alone when that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = with_zone(dir.path()).await;
         sqlx::query("CREATE TABLE filled (number INTEGER PRIMARY KEY, text TEXT NOT NULL)")
-            .execute(store.writer.pool())
+            .execute(&store.readers)
             .await
             .unwrap();
         let mut longest = 0;

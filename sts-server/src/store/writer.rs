@@ -14,7 +14,9 @@ use std::{
 
 use authority::ids::ZoneId;
 use sqlx::{
-    Executor, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection, sqlite::SqlitePoolOptions,
+    ConnectOptions, Connection, Executor, Sqlite, SqliteConnection,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteConnectOptions},
 };
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot, watch};
 
@@ -37,8 +39,6 @@ const MOST_LEDGERS: usize = 4_096;
 pub(super) struct Writer(Arc<Shared>);
 
 struct Shared {
-    /// Of one connection.
-    pool: SqlitePool,
     batch: Arc<Mutex<Batch>>,
     committed: watch::Receiver<()>,
     /// How many wait for their turn.
@@ -47,8 +47,13 @@ struct Shared {
 
 /// What is not committed yet.
 struct Batch {
+    options: SqliteConnectOptions,
+    /// None while a turn has it, after a failure, and once the writer is closed. It is of no pool: that would ask it
+    /// whether it is still there whenever it is given back, which costs as much as a statement.
+    connection: Option<SqliteConnection>,
+    is_closed: bool,
     /// In a transaction, from the first change on.
-    connection: Option<PoolConnection<Sqlite>>,
+    is_begun: bool,
     /// And in the savepoint of the last change. The first has none: to undo it is to undo the transaction, and in
     /// a savepoint SQLite would keep a copy of every page that it touches.
     in_savepoint: bool,
@@ -89,27 +94,22 @@ struct Queued<'a> {
 pub(crate) struct Turn {
     writer: Writer,
     batch: Option<OwnedMutexGuard<Batch>>,
-    connection: Option<PoolConnection<Sqlite>>,
+    connection: Option<SqliteConnection>,
     noted: Vec<Noted>,
 }
 
 impl Writer {
-    /// Of the database at `options`; `changes` and `fresh` are told what is committed.
+    /// Of the database at `options`, whose schema it brings up to date; `changes` and `fresh` are told what is committed.
     pub(super) async fn new(
-        options: sqlx::sqlite::SqliteConnectOptions,
+        options: SqliteConnectOptions,
         changes: Changes,
         fresh: Arc<Fresh>,
     ) -> Result<Self> {
-        let listening = changes.clone();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(QUEUE_TIMEOUT)
-            .test_before_acquire(false)
-            .after_connect(move |connection, _| Box::pin(listening.clone().listen(connection)))
-            .connect_with(options)
-            .await?;
-        let batch = Batch {
+        let mut batch = Batch {
+            options,
             connection: None,
+            is_closed: false,
+            is_begun: false,
             in_savepoint: false,
             waiting: Vec::new(),
             since: None,
@@ -120,17 +120,14 @@ impl Writer {
             fresh,
             committed: watch::Sender::default(),
         };
+        let mut connection = batch.connect().await?;
+        sqlx::migrate!().run(&mut connection).await?;
+        batch.connection = Some(connection);
         Ok(Self(Arc::new(Shared {
-            pool,
             committed: batch.committed.subscribe(),
             batch: Arc::new(Mutex::new(batch)),
             queued: AtomicUsize::new(0),
         })))
-    }
-
-    /// The connection, for what comes before the first change.
-    pub(super) fn pool(&self) -> &SqlitePool {
-        &self.0.pool
     }
 
     /// Waits for a turn.
@@ -138,39 +135,56 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::Database`].
     pub(super) async fn begin(&self) -> Result<Turn> {
+        let batch = self.wait().await?;
+        self.take_turn(batch, true).await
+    }
+
+    /// The same for who reads first, and then either [begins](Turn::begin) to write or writes [all at
+    /// once](Turn::finish).
+    ///
+    /// # Errors
+    /// As [`Writer::begin`].
+    pub(super) async fn begin_late(&self) -> Result<Turn> {
+        let batch = self.wait().await?;
+        self.take_turn(batch, false).await
+    }
+
+    async fn wait(&self) -> Result<OwnedMutexGuard<Batch>> {
         let mut queued = Queued::new(self);
         let locked = tokio::time::timeout(QUEUE_TIMEOUT, Arc::clone(&self.0.batch).lock_owned());
         let batch = locked.await.map_err(|_| StoreError::Busy)?;
         queued.served = true;
-        drop(queued);
+        Ok(batch)
+    }
+
+    async fn take_turn(&self, mut batch: OwnedMutexGuard<Batch>, begins: bool) -> Result<Turn> {
+        let writer = self.clone();
+        if !begins
+            && !batch.is_begun
+            && let Some(connection) = batch.connection.take()
+        {
+            return Ok(Turn::of(writer, batch, connection));
+        }
+        let taking = async move {
+            if let Err(error) = batch.next().await {
+                batch.fail(&error).await;
+            }
+            let connection = match batch.connection.take() {
+                Some(connection) => connection,
+                None => batch.connect().await?,
+            };
+            let mut turn = Turn::of(writer, batch, connection);
+            if begins {
+                turn.begin().await?;
+            }
+            Ok(turn)
+        };
         // Whoever goes away meanwhile leaves no connection half in a transaction: the turn is taken to its
         // end, and undone as any other that is let go of.
-        let taking = tokio::spawn(self.clone().take_turn(batch));
-        match taking.await {
+        match tokio::spawn(taking).await {
             Ok(turn) => turn,
             Err(_) => Err(StoreError::Database(sqlx::Error::WorkerCrashed)),
         }
-    }
-
-    async fn take_turn(self, mut batch: OwnedMutexGuard<Batch>) -> Result<Turn> {
-        if let Err(error) = batch.next().await {
-            batch.fail(&error).await;
-        }
-        let connection = match batch.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let mut connection = self.0.pool.acquire().await?;
-                connection.execute("BEGIN IMMEDIATE").await?;
-                batch.in_savepoint = false;
-                connection
-            }
-        };
-        Ok(Turn {
-            writer: self,
-            batch: Some(batch),
-            connection: Some(connection),
-            noted: Vec::new(),
-        })
     }
 
     /// Commits what nobody else is going to.
@@ -203,8 +217,12 @@ impl Writer {
     }
 
     pub(super) async fn close(&self) {
-        self.0.batch.lock().await.commit().await;
-        self.0.pool.close().await;
+        let mut batch = self.0.batch.lock().await;
+        batch.commit().await;
+        batch.is_closed = true;
+        if let Some(connection) = batch.connection.take() {
+            let _ = connection.close().await;
+        }
     }
 }
 
@@ -229,10 +247,21 @@ impl Drop for Queued<'_> {
 }
 
 impl Batch {
+    async fn connect(&self) -> Result<SqliteConnection> {
+        if self.is_closed {
+            return Err(StoreError::Database(sqlx::Error::PoolClosed));
+        }
+        let mut connection = self.options.connect().await?;
+        self.changes.clone().listen(&mut connection).await?;
+        Ok(connection)
+    }
+
     /// Is done with the last change, if there is one, and ready for the next: in one statement, for each time
     /// that the database's thread is called costs as much as one.
     async fn next(&mut self) -> Result<()> {
-        if let Some(connection) = &mut self.connection {
+        if self.is_begun
+            && let Some(connection) = &mut self.connection
+        {
             let done = match (self.abandoned, self.in_savepoint) {
                 (true, true) => "ROLLBACK TO change",
                 (true, false) => "ROLLBACK; BEGIN IMMEDIATE",
@@ -252,10 +281,13 @@ impl Batch {
 
     async fn commit(&mut self) {
         self.since = None;
-        let Some(mut connection) = self.connection.take() else {
+        let abandoned = std::mem::take(&mut self.abandoned);
+        if !std::mem::take(&mut self.is_begun) {
+            return;
+        }
+        let Some(connection) = &mut self.connection else {
             return;
         };
-        let abandoned = std::mem::take(&mut self.abandoned);
         if abandoned {
             self.ledgers.clear();
         }
@@ -265,25 +297,25 @@ impl Batch {
             (false, _) => "COMMIT",
         };
         match connection.execute(commit).await {
-            Ok(_) => {
-                self.changes.settle();
-                self.fresh.settle(self.noted.drain(..));
-                self.committed.send_replace(());
-                for waiting in self.waiting.drain(..) {
-                    let _ = waiting.send(Ok(()));
-                }
-            }
-            Err(error) => {
-                self.connection = Some(connection);
-                self.fail(&error.into()).await;
-            }
+            Ok(_) => self.settle(),
+            Err(error) => self.fail(&error.into()).await,
+        }
+    }
+
+    /// All of it is on disk.
+    fn settle(&mut self) {
+        self.changes.settle();
+        self.fresh.settle(self.noted.drain(..));
+        self.committed.send_replace(());
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(Ok(()));
         }
     }
 
     /// Nothing of it happened. The connection may be in any state, so another takes its place.
     async fn fail(&mut self, error: &StoreError) {
         tracing::error!(%error, "changes could not be committed");
-        (self.abandoned, self.since) = (false, None);
+        (self.is_begun, self.abandoned, self.since) = (false, false, None);
         self.ledgers.clear();
         self.noted.clear();
         for waiting in self.waiting.drain(..) {
@@ -297,6 +329,83 @@ impl Batch {
 }
 
 impl Turn {
+    fn of(writer: Writer, batch: OwnedMutexGuard<Batch>, connection: SqliteConnection) -> Self {
+        Self {
+            writer,
+            batch: Some(batch),
+            connection: Some(connection),
+            noted: Vec::new(),
+        }
+    }
+
+    /// Begins to write, unless it has: from here on, what is written is undone if it is not committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub(super) async fn begin(&mut self) -> Result<()> {
+        let (Some(batch), Some(connection)) = (&mut self.batch, &mut self.connection) else {
+            return Ok(());
+        };
+        if batch.is_begun {
+            return Ok(());
+        }
+        // It begins even if nobody waits for it any more.
+        (batch.is_begun, batch.in_savepoint) = (true, false);
+        let begun = connection.execute("BEGIN IMMEDIATE").await;
+        batch.is_begun = begun.is_ok();
+        begun?;
+        Ok(())
+    }
+
+    /// Runs `statement`, which is all that this turn writes, and makes it durable. If nothing was written that is not
+    /// committed, and nobody waits, the statement is its own transaction: the database's thread is called once, and not
+    /// three times.
+    ///
+    /// # Errors
+    /// As [`Turn::commit`], and [`StoreError::Conflict`].
+    pub(super) async fn finish(
+        mut self,
+        statement: Query<'static, Sqlite, SqliteArguments>,
+    ) -> Result<()> {
+        let is_begun = self.batch.as_ref().is_some_and(|batch| batch.is_begun);
+        if is_begun || self.writer.0.queued.load(Ordering::SeqCst) > 0 {
+            self.begin().await?;
+            statement.execute(&mut *self).await?;
+            return self.commit().await;
+        }
+        let (Some(mut batch), Some(mut connection)) = (self.batch.take(), self.connection.take())
+        else {
+            return Ok(());
+        };
+        let noted = std::mem::take(&mut self.noted);
+        // As with a commit, it is taken to its end whoever goes away.
+        let finishing = tokio::spawn(async move {
+            let finished = statement.execute(&mut connection).await;
+            batch.connection = Some(connection);
+            match finished.map_err(StoreError::from) {
+                Ok(_) => {
+                    batch.noted.extend(noted);
+                    batch.settle();
+                    Ok(())
+                }
+                // SQLite has undone it, and goes on as before.
+                Err(error @ (StoreError::Conflict | StoreError::Full)) => {
+                    batch.ledgers.clear();
+                    batch.changes.settle();
+                    Err(error)
+                }
+                Err(error) => {
+                    batch.fail(&error).await;
+                    Err(error)
+                }
+            }
+        });
+        match finishing.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(StoreError::Database(sqlx::Error::WorkerCrashed)),
+        }
+    }
+
     /// Makes the change durable, together with those that wait behind it. Whoever does not wait for the
     /// outcome does not change it.
     ///
@@ -361,9 +470,12 @@ impl Drop for Turn {
     fn drop(&mut self) {
         if let (Some(mut batch), Some(connection)) = (self.batch.take(), self.connection.take()) {
             batch.connection = Some(connection);
-            batch.abandoned = true;
+            batch.abandoned = batch.is_begun;
+            let is_left = batch.is_begun;
             drop(batch);
-            self.writer.settle_later();
+            if is_left {
+                self.writer.settle_later();
+            }
         }
     }
 }
@@ -373,21 +485,19 @@ impl Deref for Turn {
 
     #[expect(
         clippy::expect_used,
-        reason = "only commit and drop take the connection, and they take the turn with it"
+        reason = "only finish, commit and drop take the connection, and they take the turn with it"
     )]
     fn deref(&self) -> &SqliteConnection {
-        self.connection.as_deref().expect("a turn has a connection")
+        self.connection.as_ref().expect("a turn has a connection")
     }
 }
 
 impl DerefMut for Turn {
     #[expect(
         clippy::expect_used,
-        reason = "only commit and drop take the connection, and they take the turn with it"
+        reason = "only finish, commit and drop take the connection, and they take the turn with it"
     )]
     fn deref_mut(&mut self) -> &mut SqliteConnection {
-        self.connection
-            .as_deref_mut()
-            .expect("a turn has a connection")
+        self.connection.as_mut().expect("a turn has a connection")
     }
 }

@@ -809,7 +809,9 @@ async fn a_ledger_of_many_events_is_searched_whole_also_if_it_was_indexed_otherw
     world.stop();
     let pool = database(&world).await;
     sqlx::raw_sql(
-        "DROP TABLE audit_index;
+        "DROP VIEW exchange_appends;
+         DROP VIEW ledger_appends;
+         DROP TABLE audit_index;
          DROP TABLE numbers;
          CREATE TABLE audit_terms (run INTEGER NOT NULL, term INTEGER NOT NULL, at INTEGER NOT NULL,
            entry INTEGER NOT NULL, events BLOB NOT NULL DEFAULT (x''), PRIMARY KEY (run, term, at, entry)
@@ -817,7 +819,7 @@ async fn a_ledger_of_many_events_is_searched_whole_also_if_it_was_indexed_otherw
          CREATE TABLE audit_segments (first INTEGER PRIMARY KEY, events INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;
          ALTER TABLE ledgers DROP COLUMN indexed;
          ALTER TABLE ledgers ADD COLUMN first_run INTEGER NOT NULL DEFAULT 0;
-         DELETE FROM _sqlx_migrations WHERE version = 10",
+         DELETE FROM _sqlx_migrations WHERE version >= 10",
     )
     .execute(&pool)
     .await

@@ -125,6 +125,14 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// What is to be written of events that are added to a ledger.
+struct Appended {
+    /// Where the ledger stands then.
+    ledger: LedgerHead,
+    rows: packed::Rows,
+    noted: Noted,
+}
+
 impl LedgerHead {
     /// The row of the event number `seq`.
     fn place(&self, seq: u64) -> i64 {
@@ -331,8 +339,23 @@ impl Change {
             .iter()
             .map(|(event, text)| (Facts::from(*event), text.as_str()))
             .collect();
-        let written: Vec<_> = written.iter().collect();
+        let written: Vec<_> = written.iter().map(|(facts, text)| (facts, *text)).collect();
         self.append_written(zone, &written).await
+    }
+
+    /// The same for events that are in canonical form already.
+    ///
+    /// # Errors
+    /// As [`Change::append`].
+    pub(crate) async fn append_written(
+        &mut self,
+        zone: &ZoneId,
+        events: &[(&Facts<'_>, &str)],
+    ) -> Result<LedgerHead> {
+        let appended = self.link(zone, events).await?;
+        let statement = appended.rows.append(zone, &appended.ledger);
+        self.insert(statement, appended.ledger, appended.noted)
+            .await
     }
 
     /// Adds the events of exchanges to the end of a zone's ledger, together with what else is kept of them.
@@ -344,54 +367,89 @@ impl Change {
         zone: &ZoneId,
         exchanges: &[ExchangeRows<'_>],
     ) -> Result<LedgerHead> {
+        let (statement, ledger, noted) = self.exchanges(zone, exchanges).await?;
+        self.insert(statement, ledger, noted).await
+    }
+
+    /// [`Change::append_written`] for a change that writes nothing else, and its commit.
+    ///
+    /// # Errors
+    /// As [`Change::append`] and [`Change::commit`].
+    pub(crate) async fn append_written_and_commit(
+        mut self,
+        zone: &ZoneId,
+        events: &[(&Facts<'_>, &str)],
+    ) -> Result<LedgerHead> {
+        let appended = self.link(zone, events).await?;
+        let statement = appended.rows.append(zone, &appended.ledger);
+        self.finish(statement, appended.ledger, appended.noted)
+            .await
+    }
+
+    /// [`Change::append_exchanges`] for a change that writes nothing else, and its commit.
+    ///
+    /// # Errors
+    /// As [`Change::append`] and [`Change::commit`].
+    pub(crate) async fn append_exchanges_and_commit(
+        mut self,
+        zone: &ZoneId,
+        exchanges: &[ExchangeRows<'_>],
+    ) -> Result<LedgerHead> {
+        let (statement, ledger, noted) = self.exchanges(zone, exchanges).await?;
+        self.finish(statement, ledger, noted).await
+    }
+
+    async fn insert(
+        &mut self,
+        statement: packed::Insert,
+        ledger: LedgerHead,
+        noted: Noted,
+    ) -> Result<LedgerHead> {
+        statement.execute(&mut *self.0).await?;
+        self.0.appended(&ledger);
+        self.0.note(noted);
+        Ok(ledger)
+    }
+
+    async fn finish(
+        mut self,
+        statement: packed::Insert,
+        ledger: LedgerHead,
+        noted: Noted,
+    ) -> Result<LedgerHead> {
+        self.0.appended(&ledger);
+        self.0.note(noted);
+        self.0.finish(statement).await?;
+        Ok(ledger)
+    }
+
+    /// The statement that adds the events of exchanges and what else is kept of them.
+    async fn exchanges(
+        &mut self,
+        zone: &ZoneId,
+        exchanges: &[ExchangeRows<'_>],
+    ) -> Result<(packed::Insert, LedgerHead, Noted)> {
         let events: Vec<_> = exchanges
             .iter()
             .map(|(event, text, ..)| (Facts::from(*event), *text))
             .collect();
-        let events: Vec<_> = events.iter().collect();
+        let events: Vec<_> = events.iter().map(|(facts, text)| (facts, *text)).collect();
         let records = exchanges.iter().filter_map(|(_, _, record, _)| *record);
         let records: Vec<_> = records.map(packed::record).collect();
         let inputs: Vec<_> = exchanges
             .iter()
             .flat_map(|(event, .., inputs)| inputs.iter().map(|input| (&event.request_id, input)))
             .collect();
-        let (ledger, rows, noted) = self.link(zone, &events).await?;
-        rows.bind(packed::INSERT_EXCHANGES, zone, &ledger)
-            .bind(sqlx::types::Json(records))
-            .bind(sqlx::types::Json(inputs))
-            .bind(clock::Moment::now())
-            .bind(i64::from(KEPT_INPUTS))
-            .execute(&mut *self.0)
-            .await?;
-        self.0.appended(&ledger);
-        self.0.note(noted);
-        Ok(ledger)
-    }
-
-    /// The same for events that are in canonical form already.
-    ///
-    /// # Errors
-    /// As [`Change::append`].
-    pub(crate) async fn append_written(
-        &mut self,
-        zone: &ZoneId,
-        events: &[&(Facts<'_>, &str)],
-    ) -> Result<LedgerHead> {
-        let (ledger, rows, noted) = self.link(zone, events).await?;
-        rows.bind(packed::INSERT, zone, &ledger)
-            .execute(&mut *self.0)
-            .await?;
-        self.0.appended(&ledger);
-        self.0.note(noted);
-        Ok(ledger)
+        let appended = self.link(zone, &events).await?;
+        let ledger = appended.ledger;
+        let statement = appended
+            .rows
+            .append_exchanges(zone, &ledger, &records, &inputs);
+        Ok((statement, ledger, appended.noted))
     }
 
     /// Where a zone's ledger stands with these events at its end, their rows, and what is to be noted of them.
-    async fn link(
-        &mut self,
-        zone: &ZoneId,
-        events: &[&(Facts<'_>, &str)],
-    ) -> Result<(LedgerHead, packed::Rows, Noted)> {
+    async fn link(&mut self, zone: &ZoneId, events: &[(&Facts<'_>, &str)]) -> Result<Appended> {
         let mut ledger = match self.0.ledger(zone) {
             Some(ledger) => ledger,
             None => {
@@ -414,13 +472,17 @@ impl Change {
             let mac = self.1.mac(&ledger.hash.0);
             rows.entry(id.as_bytes(), &ledger.hash.0, &mac, content);
         }
-        let facts = events.iter().map(|(facts, _)| facts);
+        let facts = events.iter().map(|(facts, _)| *facts);
         let noted = Noted {
             number: ledger.number,
             begin: ledger.begin(),
             written: Written::of(zone, (first..).zip(facts)),
         };
-        Ok((ledger, rows, noted))
+        Ok(Appended {
+            ledger,
+            rows,
+            noted,
+        })
     }
 
     /// Which of these events are in the ledger already, and their text.

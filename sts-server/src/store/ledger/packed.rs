@@ -5,18 +5,22 @@
 
 use authority::ids::ZoneId;
 use serde::Serialize;
-use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments};
+use sqlx::{Sqlite, query::Query, sqlite::SqliteArguments, types::Json};
 
 use super::{
-    AuthorityRecord, LedgerHead,
+    AuthorityRecord, KEPT_INPUTS, LedgerHead, PolicyInputRow,
     runs::{Place, begin_of, run_of},
     signed,
 };
+use crate::clock::Moment;
+
+/// A statement that adds rows.
+pub(super) type Insert = Query<'static, Sqlite, SqliteArguments>;
 
 /// Bytes of an event in a row of the index.
 const EVENT_BYTES: usize = 10;
 
-/// Rows that [`INSERT`] takes.
+/// Entries as `ledger_appends` and `exchange_appends` take them.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     /// Where the first of them stands.
@@ -37,67 +41,18 @@ pub(super) struct Index {
     events: Vec<u8>,
 }
 
-/// The numbers below `$count`, a million at most, as a table of `n`: to count by a recursive query takes as long as to
-/// write a row.
-macro_rules! below {
-    ($count:literal) => {
-        concat!(
-            "(SELECT high.n * 1024 + low.n AS n FROM numbers AS high CROSS JOIN numbers AS low
-              WHERE high.n <= (",
-            $count,
-            " - 1) / 1024 AND low.n < ",
-            $count,
-            " - high.n * 1024)"
-        )
-    };
-}
-
-macro_rules! insert {
-    () => {
-        concat!(
-            "
-    INSERT INTO audit_entries (entry, event_id, recorded_at, hash, mac, event)
-    SELECT $3 + n, substr($1, n * 96 + 1, 16), $4, substr($1, n * 96 + 17, 32), substr($1, n * 96 + 49, 32),
-      CAST(substr($2, CAST(substr($1, n * 96 + 81, 8) AS INTEGER) + 1, CAST(substr($1, n * 96 + 89, 8) AS INTEGER))
-        AS TEXT)
-    FROM ",
-            below!("length($1) / 96"),
-            ";
-    UPDATE ledgers SET seq = $5, hash = $6, recorded_at = $4 WHERE zone_id = $7"
-        )
-    };
-}
-
-/// Adds entries (`$1`, `$2`), the first of them at `$3` and recorded at `$4`, and notes that the ledger of the zone `$7`
-/// stands at `$5` with the hash `$6`.
-pub(super) const INSERT: &str = insert!();
-
-/// The same with what else exchanges leave: their authority records `$8`, each as [`record`] has it, and what the
-/// policy was asked `$9`, each with its request, at `$10`. Whenever a 64th of those is added, the old ones go, all
-/// past the newest `$11`.
-pub(super) const INSERT_EXCHANGES: &str = concat!(
-    insert!(),
-    ";
-    INSERT INTO authority_records (id, root_id, parent_id, zone_id, application_id, subject, jti, mandate_use,
-      scope, targets, issued_at, expires_at, agent_session_id, delegation_edge_id)
-    SELECT value ->> 0, value ->> 1, value ->> 2, $7, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-      value ->> 7, value -> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12
-    FROM json_each($8);
-    INSERT INTO policy_inputs (zone_id, request_id, occurred_at, resource, verdict, input)
-    SELECT $7, value ->> 0, $10, value ->> '$[1].resource', value -> '$[1].verdict', value -> '$[1].input'
-    FROM json_each($9);
-    DELETE FROM policy_inputs WHERE last_insert_rowid() % 64 < json_array_length($9) AND zone_id = $7 AND id <= (
-      SELECT id FROM policy_inputs WHERE zone_id = $7 ORDER BY id DESC LIMIT 1 OFFSET $11)"
-);
+const APPEND: &str = "INSERT INTO ledger_appends
+    (entries, contents, first, recorded_at, seq, hash, zone_id) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const APPEND_EXCHANGES: &str = "INSERT INTO exchange_appends
+    (entries, contents, first, recorded_at, seq, hash, zone_id, records, inputs, at, kept)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 /// Adds rows (`$1`, `$2`) to the index of the run `$3`.
-const INSERT_INDEX: &str = concat!(
-    "INSERT OR REPLACE INTO audit_index (run, term, events)
+const INSERT_INDEX: &str = "INSERT OR REPLACE INTO audit_index (run, term, events)
     SELECT $3, CAST(substr($1, n * 36 + 1, 20) AS INTEGER),
       substr($2, CAST(substr($1, n * 36 + 21, 8) AS INTEGER) + 1, CAST(substr($1, n * 36 + 29, 8) AS INTEGER))
-    FROM ",
-    below!("length($1) / 36")
-);
+    FROM (SELECT high.n * 1024 + low.n AS n FROM numbers AS high CROSS JOIN numbers AS low
+      WHERE high.n <= (length($1) / 36 - 1) / 1024 AND low.n < length($1) / 36 - high.n * 1024)";
 
 /// An authority record without its zone.
 pub(super) fn record(row: &AuthorityRecord) -> impl Serialize {
@@ -127,22 +82,36 @@ impl Rows {
         }
     }
 
-    /// `sql`, which begins as [`INSERT`], with these rows. All in one: each time that the database's thread is
-    /// called costs as much as a statement.
-    pub(super) fn bind<'a>(
+    /// The statement that adds them to the ledger of `zone`, which stands at `ledger` then.
+    pub(super) fn append(self, zone: &ZoneId, ledger: &LedgerHead) -> Insert {
+        self.bind(APPEND, zone, ledger)
+    }
+
+    /// The same with what else exchanges leave: their authority records, each as [`record`] has it, and what the policy
+    /// was asked, each with its request.
+    pub(super) fn append_exchanges(
         self,
-        sql: &'static str,
-        zone: &'a ZoneId,
-        ledger: &'a LedgerHead,
-    ) -> Query<'a, Sqlite, SqliteArguments> {
+        zone: &ZoneId,
+        ledger: &LedgerHead,
+        records: &[impl Serialize],
+        inputs: &[(&String, &PolicyInputRow)],
+    ) -> Insert {
+        self.bind(APPEND_EXCHANGES, zone, ledger)
+            .bind(Json(records))
+            .bind(Json(inputs))
+            .bind(Moment::now())
+            .bind(i64::from(KEPT_INPUTS))
+    }
+
+    fn bind(self, sql: &'static str, zone: &ZoneId, ledger: &LedgerHead) -> Insert {
         sqlx::query(sql)
             .bind(self.entries)
             .bind(self.contents)
             .bind(self.first)
             .bind(signed(ledger.recorded_at.0))
             .bind(signed(ledger.seq))
-            .bind(ledger.hash.0.as_slice())
-            .bind(zone.as_str())
+            .bind(ledger.hash.0.to_vec())
+            .bind(zone.as_str().to_owned())
     }
 
     /// One more entry.
@@ -177,7 +146,7 @@ impl Index {
     }
 
     /// The statement that adds them.
-    pub(super) fn insert(self) -> Query<'static, Sqlite, SqliteArguments> {
+    pub(super) fn insert(self) -> Insert {
         sqlx::query(INSERT_INDEX)
             .bind(self.rows)
             .bind(self.events)

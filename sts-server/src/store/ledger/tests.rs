@@ -415,7 +415,7 @@ async fn ledgers_make_room_for_each_other_and_are_read_again() {
         let zone = ZoneId::from(format!("zone-{number}"));
         sqlx::query("INSERT INTO zones (id, slug, name, created_at) VALUES (?1, ?1, ?1, 0)")
             .bind(zone.as_str())
-            .execute(store.writer.pool())
+            .execute(&store.readers)
             .await
             .unwrap();
         zones.push(zone);
@@ -453,7 +453,7 @@ async fn an_index_that_was_not_written_is_when_the_database_is_opened_again() {
         "DROP TRIGGER audit_entries_never_change",
         "UPDATE audit_entries SET event = '{' WHERE entry & 0xffffffffff = 100",
     ] {
-        sqlx::query(sql).execute(store.writer.pool()).await.unwrap();
+        sqlx::query(sql).execute(&store.readers).await.unwrap();
     }
     store.close().await;
     let file = dir.path().join("test.db");
