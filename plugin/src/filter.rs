@@ -14,7 +14,6 @@ use authority::{
 };
 use proxy_wasm::{
     hostcalls,
-    traits::{Context, HttpContext},
     types::{Action, BufferType, MapType, Status},
 };
 
@@ -25,12 +24,6 @@ use crate::{
     streams::{self, Passes},
     worker::Worker,
 };
-
-/// The filter for one request.
-pub(crate) struct Filter {
-    worker: Rc<RefCell<Worker>>,
-    context_id: u32,
-}
 
 /// A request that may pass once the resource mandate is there that its upstream needs.
 pub(crate) struct Waiter {
@@ -73,12 +66,6 @@ enum Outcome {
 enum Judged {
     Permitted(Permit),
     Suspect(Suspect),
-}
-
-impl Filter {
-    pub(crate) fn new(worker: Rc<RefCell<Worker>>, context_id: u32) -> Self {
-        Self { worker, context_id }
-    }
 }
 
 impl Call {
@@ -243,7 +230,7 @@ impl Call {
 }
 
 impl Waiter {
-    pub(crate) fn is_of(&self, context_id: u32) -> bool {
+    fn is_of(&self, context_id: u32) -> bool {
         self.call.context_id == context_id
     }
 
@@ -299,63 +286,60 @@ pub(crate) fn refuse(worker: &mut Worker, refusal: &Refusal, request_id: &str) {
         hostcalls::send_http_response(answer.status.into(), headers, Some(answer.body.as_bytes()));
 }
 
-impl Context for Filter {}
-
-/// The host is done with the request: it says so by deleting the context, and to be told twice would be one
-/// more call into this VM for each request.
-impl Drop for Filter {
-    fn drop(&mut self) {
-        if let Ok(mut worker) = self.worker.try_borrow_mut() {
-            let id = self.context_id;
-            worker.streams.close(id);
-            if worker.exchanges.waiting() > 0 {
-                worker.exchanges.forget(|waiter| waiter.is_of(id));
-            }
-            if worker.checks.waiting() > 0 {
-                worker.checks.forget(|paused| paused.is_of(id));
-            }
-        }
+/// Decides on a request.
+pub(crate) fn on_request_headers(worker: &RefCell<Worker>, context_id: u32) -> Action {
+    let Some(head) = raw::header_map(MapType::HttpRequestHeaders).and_then(Head::parse) else {
+        return Action::Pause; // nothing is known of the request, so it goes nowhere
+    };
+    let Ok(mut worker) = worker.try_borrow_mut() else {
+        return Action::Pause;
+    };
+    match Call::new(context_id, head).decide(&mut worker, false) {
+        Outcome::Passes => Action::Continue,
+        Outcome::Waits | Outcome::Refused => Action::Pause,
     }
 }
 
-impl HttpContext for Filter {
-    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let Some(head) = raw::header_map(MapType::HttpRequestHeaders).and_then(Head::parse) else {
-            return Action::Pause; // nothing is known of the request, so it goes nowhere
-        };
-        let Ok(mut worker) = self.worker.try_borrow_mut() else {
-            return Action::Pause;
-        };
-        match Call::new(self.context_id, head).decide(&mut worker, false) {
-            Outcome::Passes => Action::Continue,
-            Outcome::Waits | Outcome::Refused => Action::Pause,
-        }
+/// Keeps from upstreams what is ours to say in trailers as well.
+pub(crate) fn on_request_trailers() -> Action {
+    match remove_reserved(MapType::HttpRequestTrailers, None) {
+        Ok(()) => Action::Continue,
+        Err(_) => Action::Pause,
     }
+}
 
-    fn on_http_response_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
-        // Our own refusals come through here as well, while the worker is at work.
-        let Ok(mut worker) = self.worker.try_borrow_mut() else {
-            return Action::Continue;
-        };
-        if !worker.streams.is_cut(self.context_id) {
-            return Action::Continue;
-        }
-        let body = BufferType::HttpResponseBody;
-        let start = hostcalls::get_buffer(body, 0, size.min(streams::LOOKED_AT));
-        let start = start.ok().flatten().unwrap_or_default();
-        // What comes after this, or stops here, is reset at the next tick.
-        match worker.streams.last_word(self.context_id, &start) {
-            Some(word) if hostcalls::set_buffer(body, 0, size, word.as_bytes()).is_ok() => {
-                Action::Continue
-            }
-            _ => Action::Pause,
-        }
+/// What becomes of the next part of an answer, if it is one that this worker is cutting.
+pub(crate) fn on_response_body(
+    worker: &RefCell<Worker>,
+    context_id: u32,
+    size: usize,
+) -> Option<Action> {
+    // Our own refusals come through here as well, while the worker is at work.
+    let mut worker = worker.try_borrow_mut().ok()?;
+    if !worker.streams.is_cut(context_id) {
+        return None;
     }
+    let body = BufferType::HttpResponseBody;
+    let start = hostcalls::get_buffer(body, 0, size.min(streams::LOOKED_AT));
+    let start = start.ok().flatten().unwrap_or_default();
+    // What comes after this, or stops here, is reset at the next tick.
+    Some(match worker.streams.last_word(context_id, &start) {
+        Some(word) if hostcalls::set_buffer(body, 0, size, word.as_bytes()).is_ok() => {
+            Action::Continue
+        }
+        _ => Action::Pause,
+    })
+}
 
-    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        match remove_reserved(MapType::HttpRequestTrailers, None) {
-            Ok(()) => Action::Continue,
-            Err(_) => Action::Pause,
+/// The host is done with a request, which nothing waits for any more.
+pub(crate) fn on_delete(worker: &RefCell<Worker>, context_id: u32) {
+    if let Ok(mut worker) = worker.try_borrow_mut() {
+        worker.streams.close(context_id);
+        if worker.exchanges.waiting() > 0 {
+            worker.exchanges.forget(|waiter| waiter.is_of(context_id));
+        }
+        if worker.checks.waiting() > 0 {
+            worker.checks.forget(|paused| paused.is_of(context_id));
         }
     }
 }

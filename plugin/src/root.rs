@@ -9,19 +9,19 @@ use authority::{
 };
 use proxy_wasm::{
     hostcalls,
-    traits::{Context, HttpContext, RootContext},
-    types::{BufferType, ContextType},
+    traits::{Context, RootContext},
+    types::BufferType,
 };
 
 use crate::{
     asking::{ask, checked, exchanged},
     checks,
     config::{Config, Source},
+    contexts,
     delivery::{deliver, delivered},
     environment,
     evidence::Evidence,
     exchanges::Exchanges,
-    filter::Filter,
     host::{self, SharedCell},
     metrics::Metrics,
     polling::{Answer, Polling},
@@ -98,7 +98,7 @@ impl RootContext for Root {
         let bell = self.polling.as_ref().and_then(Polling::register_bell);
         let exchanges = Exchanges::new(config.mandate_cache.max(MIN_HELD));
         let evidence = Evidence::new(config.audit.clone(), &self.seed(&config));
-        self.worker = Some(Rc::new(RefCell::new(Worker {
+        let worker = Rc::new(RefCell::new(Worker {
             config,
             metrics: Metrics::default(),
             tag_key,
@@ -113,7 +113,9 @@ impl RootContext for Root {
             replay,
             contacts: [Freshness::default(); 2],
             key_wish,
-        })));
+        }));
+        contexts::serve(self.context_id, &worker);
+        self.worker = Some(worker);
         // A worker that comes back after a fault knows at once what the others know. It does not poll
         // yet: the host tries a configuration in a VM that it then throws away, and the lease with it.
         if let (Some(worker), Some(polling)) = (&self.worker, &mut self.polling)
@@ -165,17 +167,6 @@ impl RootContext for Root {
             }
             ask(&mut worker);
         }
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
-    }
-
-    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Filter::new(
-            Rc::clone(self.worker.as_ref()?),
-            context_id,
-        )))
     }
 }
 

@@ -35,6 +35,8 @@ pub struct GatewaySpec {
     pub wasm: Option<PathBuf>,
     /// What a line of the access log is, as a `json_format`.
     pub access_log: Option<Value>,
+    /// Another configuration of the plugin, in the same VM: what passes the first comes to this one.
+    pub second: Option<Value>,
     /// What stands before the router if that is not the plugin, to compare with.
     pub others: Option<Vec<Value>>,
     /// Address of the cluster `authoriser`, which speaks gRPC.
@@ -67,6 +69,7 @@ impl GatewaySpec {
             token: None,
             wasm: None,
             access_log: None,
+            second: None,
             others: None,
             authoriser: None,
             answers_itself: false,
@@ -149,35 +152,38 @@ impl GatewaySpec {
         if self.token.is_some() {
             environment = json!({"host_env_keys": [TOKEN_VARIABLE]});
         }
-        let mut plugin = json!({
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-            "config": {
-                "name": "caracal",
-                "root_id": "caracal",
-                "failure_policy": "FAIL_RELOAD",
-                "vm_config": {
-                    "vm_id": vm_id,
-                    "runtime": "envoy.wasm.runtime.v8",
-                    "code": {"local": {"filename": self.wasm.clone().unwrap_or_else(parts::wasm)}},
-                    "environment_variables": environment,
+        let plugin = |configuration: &Value| {
+            let mut plugin = json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                "config": {
+                    "name": "caracal",
+                    "root_id": "caracal",
+                    "failure_policy": "FAIL_RELOAD",
+                    "vm_config": {
+                        "vm_id": vm_id,
+                        "runtime": "envoy.wasm.runtime.v8",
+                        "code": {"local": {"filename": self.wasm.clone().unwrap_or_else(parts::wasm)}},
+                        "environment_variables": environment,
+                    },
+                    "configuration": {
+                        "@type": "type.googleapis.com/google.protobuf.Struct",
+                        "value": configuration,
+                    },
                 },
-                "configuration": {
-                    "@type": "type.googleapis.com/google.protobuf.Struct",
-                    "value": self.plugin,
-                },
-            },
-        });
-        if let Some(names) = &self.capabilities {
-            let allowed: Value = names.iter().map(|name| (*name, json!({}))).collect();
-            plugin["config"]["capability_restriction_config"] =
-                json!({"allowed_capabilities": allowed});
-        }
+            });
+            if let Some(names) = &self.capabilities {
+                let allowed: Value = names.iter().map(|name| (*name, json!({}))).collect();
+                plugin["config"]["capability_restriction_config"] =
+                    json!({"allowed_capabilities": allowed});
+            }
+            json!({"name": "caracal", "typed_config": plugin})
+        };
         let router =
             json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
-        let mut filters = self
-            .others
-            .clone()
-            .unwrap_or_else(|| vec![json!({"name": "caracal", "typed_config": plugin})]);
+        let mut filters = self.others.clone().unwrap_or_else(|| {
+            let configurations = [Some(&self.plugin), self.second.as_ref()];
+            configurations.into_iter().flatten().map(plugin).collect()
+        });
         filters.push(json!({"name": "envoy.filters.http.router", "typed_config": router}));
         let mut route = json!({"match": {"prefix": "/"}});
         if self.answers_itself {

@@ -6,7 +6,7 @@
 use e2e::{
     gateway::{GatewaySpec, TOKEN_VARIABLE},
     http::Request,
-    mandates::{Issuer, RESOURCE, stand_alone},
+    mandates::{Issuer, RESOURCE, claims, stand_alone},
     refusals::unavailable,
     site::Site,
     upstream::Upstream,
@@ -105,4 +105,34 @@ fn a_gateway_that_never_reached_its_sts_refuses_everything() {
         site.refused(request, &unavailable("not_ready"));
     }
     assert!(!site.gateway.log().contains("gt_unheard_of"));
+}
+
+/// Each of two configurations in one VM decides on its own requests, by its own operations.
+#[test]
+fn configurations_that_share_a_vm_are_told_apart() {
+    let issuer = Issuer::new("key-1", 7);
+    let upstream = Upstream::start();
+    let without = |method: &str| {
+        let mut plugin = changed(stand_alone(&issuer), "/forward", json!("mandate"));
+        let operations = plugin["resources"][0]["operations"].as_array_mut();
+        operations
+            .unwrap()
+            .retain(|operation| operation["method"] != method);
+        plugin
+    };
+    let mut spec = GatewaySpec::new(without("DELETE"), upstream.address());
+    spec.second = Some(without("POST"));
+    let gateway = spec.start();
+    let mandate = issuer.sign(&claims("demo:read demo:write"));
+    for _ in 0..3 {
+        for (request, status) in [
+            (Request::new("POST", "/demo/items"), 403),
+            (Request::new("DELETE", "/demo/items/1"), 403),
+            (Request::get("/demo/items"), 200),
+        ] {
+            let answer = request.bearer(&mandate).send(gateway.address()).unwrap();
+            assert_eq!(answer.status, status, "{answer:?}");
+        }
+    }
+    assert_eq!(upstream.count(), 3);
 }

@@ -1,5 +1,6 @@
 //! The filter's exports: which of them the host is to call. The SDK exports every callback there is, and for
-//! each one that is there Envoy enters the VM, for every request.
+//! each one that is there Envoy enters the VM, for every request. Those of a request are the filter's own (`contexts.rs`
+//! in `plugin`), which cannot have the names that the SDK has taken before they are linked.
 //!
 //! Format: WebAssembly Core Specification, section 5.5 (modules).
 
@@ -12,6 +13,10 @@ const LEFT_OUT: [&str; 5] = [
     "proxy_on_response_headers",
     "proxy_on_response_trailers",
 ];
+
+/// How the name of a callback begins, and that of one of ours that takes its place.
+const HOST: &[u8] = b"proxy_";
+const OWN: &[u8] = b"caracal_";
 
 const EXPORT_SECTION: u8 = 7;
 const HEAD: usize = 8;
@@ -37,26 +42,51 @@ pub(crate) fn trimmed(module: &[u8]) -> Option<Vec<u8>> {
     Some(trimmed)
 }
 
-/// The content of an export section without what is left out.
+/// An export: its name, and what comes after that, a kind and an index.
+struct Export<'m> {
+    name: &'m [u8],
+    what: &'m [u8],
+}
+
+/// The content of an export section without what is left out, and with ours in place of the SDK's.
 fn without(content: &[u8]) -> Option<Vec<u8>> {
+    let exports = read(content)?;
+    let is_ours = |name: &[u8]| {
+        let own = name.strip_prefix(HOST).map(|rest| [OWN, rest].concat());
+        own.is_some_and(|own| exports.iter().any(|export| export.name == own))
+    };
+    let kept: Vec<(Vec<u8>, &[u8])> = exports
+        .iter()
+        .filter(|export| !LEFT_OUT.iter().any(|name| name.as_bytes() == export.name))
+        .filter(|export| !is_ours(export.name))
+        .map(|export| {
+            let own = export.name.strip_prefix(OWN);
+            let name = own.map_or_else(|| export.name.to_vec(), |rest| [HOST, rest].concat());
+            (name, export.what)
+        })
+        .collect();
+    let mut content = Vec::new();
+    put(&mut content, u32::try_from(kept.len()).ok()?);
+    for (name, what) in kept {
+        put(&mut content, u32::try_from(name.len()).ok()?);
+        content.extend(name);
+        content.extend(what);
+    }
+    Some(content)
+}
+
+fn read(content: &[u8]) -> Option<Vec<Export<'_>>> {
     let (count, mut rest) = number(content)?;
-    let (mut kept, mut entries) = (0, Vec::<u8>::new());
+    let mut exports = Vec::new();
     for _ in 0..count {
         let (length, after) = number(rest)?;
         let (name, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
-        // A kind, and an index.
         let (_, next) = number(after.get(1..)?)?;
-        let entry = rest.get(..rest.len() - next.len())?;
-        if !LEFT_OUT.iter().any(|left_out| left_out.as_bytes() == name) {
-            kept += 1;
-            entries.extend(entry);
-        }
+        let what = after.get(..after.len() - next.len())?;
+        exports.push(Export { name, what });
         rest = next;
     }
-    let mut content = Vec::new();
-    put(&mut content, kept);
-    content.extend(entries);
-    Some(content)
+    Some(exports)
 }
 
 /// An unsigned LEB128 number, and what comes after it.
@@ -117,6 +147,30 @@ mod tests {
         );
         let nothing = with(&["memory"]);
         assert_eq!(trimmed(&nothing).unwrap(), nothing);
+    }
+
+    #[test]
+    fn a_callback_of_our_own_takes_the_place_of_the_sdks() {
+        let named = |names: &[(&str, u32)]| {
+            let mut content = Vec::new();
+            put(&mut content, u32::try_from(names.len()).unwrap());
+            for (name, index) in names {
+                put(&mut content, u32::try_from(name.len()).unwrap());
+                content.extend(name.as_bytes());
+                content.push(0);
+                put(&mut content, *index);
+            }
+            [b"\0asm\x01\0\0\0".to_vec(), section(7, &content)].concat()
+        };
+        let both = [
+            ("caracal_on_delete", 1),
+            ("proxy_on_tick", 2),
+            ("proxy_on_delete", 300),
+        ];
+        assert_eq!(
+            trimmed(&named(&both)).unwrap(),
+            named(&[("proxy_on_delete", 1), ("proxy_on_tick", 2)])
+        );
     }
 
     #[test]
