@@ -43,10 +43,19 @@ pub struct GatewaySpec {
     pub authoriser: Option<SocketAddr>,
     /// Whether Envoy answers by itself and no upstream takes part.
     pub answers_itself: bool,
-    /// The only functions that the filter may call and be called by, if not all.
-    pub capabilities: Option<Vec<&'static str>>,
+    /// The only functions that the filter may call and be called by: those that the reference lists.
+    pub capabilities: Vec<&'static str>,
     /// The command that Envoy is run by, if it is not run by itself: to look into it.
     pub under: Vec<String>,
+}
+
+/// All that the filter needs of its host, as the reference lists it.
+fn capabilities() -> Vec<&'static str> {
+    let reference = include_str!("../../docs/reference/plugin.md");
+    let (_, list) = reference.split_once("allowed_capabilities: {").unwrap();
+    let (list, _) = list.split_once("```").unwrap();
+    let name = |entry: &'static str| Some(entry.trim().split_once(": {")?.0);
+    list.split(',').filter_map(name).collect()
 }
 
 /// A running gateway; it ends when this is dropped.
@@ -73,7 +82,7 @@ impl GatewaySpec {
             others: None,
             authoriser: None,
             answers_itself: false,
-            capabilities: None,
+            capabilities: capabilities(),
             under: Vec::new(),
         }
     }
@@ -152,8 +161,10 @@ impl GatewaySpec {
         if self.token.is_some() {
             environment = json!({"host_env_keys": [TOKEN_VARIABLE]});
         }
+        let allowed = self.capabilities.iter().map(|name| (*name, json!({})));
+        let allowed: Value = allowed.collect();
         let plugin = |configuration: &Value| {
-            let mut plugin = json!({
+            let plugin = json!({
                 "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
                 "config": {
                     "name": "caracal",
@@ -169,13 +180,9 @@ impl GatewaySpec {
                         "@type": "type.googleapis.com/google.protobuf.Struct",
                         "value": configuration,
                     },
+                    "capability_restriction_config": {"allowed_capabilities": allowed},
                 },
             });
-            if let Some(names) = &self.capabilities {
-                let allowed: Value = names.iter().map(|name| (*name, json!({}))).collect();
-                plugin["config"]["capability_restriction_config"] =
-                    json!({"allowed_capabilities": allowed});
-            }
             json!({"name": "caracal", "typed_config": plugin})
         };
         let router =

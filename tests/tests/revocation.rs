@@ -22,6 +22,7 @@ use e2e::{
     refusals::{self, Expected, unauthorized, unavailable},
     site::Site,
     sts::{Application, Sts, Zone},
+    upstream::Upstream,
 };
 use serde_json::{Value, json};
 
@@ -223,6 +224,38 @@ fn an_answer_under_way_is_cut_and_says_why_where_it_can() {
     assert_eq!(cut, 5);
     revoke(&zone, "jti", &id(&other, "jti"));
     assert!(others.until_cut().contains("token_revoked"));
+}
+
+#[test]
+fn a_gateway_that_is_not_let_look_at_answers_cuts_them_without_a_word() {
+    let sts = Sts::start();
+    let zone = sts.zone("demo");
+    let application = zone.govern();
+    for looks in [true, false] {
+        let upstream = Upstream::start();
+        let mut spec = zone.gateway_spec(1, upstream.address());
+        let allowed = &mut spec.capabilities;
+        assert!(allowed.contains(&"proxy_on_response_body"));
+        allowed.retain(|name| looks || *name != "proxy_on_response_body");
+        let site = Site {
+            gateway: spec.start(),
+            upstream,
+        };
+        let mandate = zone.mint(&application, "demo:read");
+        site.until_allowed(|| call(&mandate));
+        let mut events = Connection::open(site.gateway.address()).unwrap();
+        let request = Request::get("/demo/items?events").bearer(&mandate);
+        assert_eq!(events.begin(&request).unwrap(), 200);
+        revoke(&zone, "jti", &id(&mandate, "jti"));
+        let said = events.until_cut();
+        assert!(said.contains("tick"), "{said}");
+        assert_eq!(said.contains("token_revoked"), looks, "{said}");
+        assert!(
+            looks || !said.ends_with("0\r\n\r\n"),
+            "as if it were whole: {said}"
+        );
+        site.until_refused(|| call(&mandate), &revoked());
+    }
 }
 
 #[test]

@@ -37,6 +37,7 @@ const ANCHORS: usize = 1_000_000;
 const NOTHING: &str = "nothing";
 pub(super) const JWT_CACHED_RBAC: &str = "jwt_authn, cached + rbac";
 const OURS_WARM: &str = "caracal, warm";
+const OURS_UNSEEN: &str = "caracal, warm, not called for answers";
 const COLD_HANDWRITTEN: &str = "caracal, cold, 30 lines of Rego";
 const COLD_APART: &str = "caracal, cold, 30 lines of Rego, none alike";
 /// By which no two mandates are: nothing that was said of one answers for another.
@@ -216,6 +217,10 @@ impl<'o> Field<'o> {
                 Box::new(move |name| self.ours(name, &self.contract, warm(), 10_000)),
             ),
             (
+                OURS_UNSEEN,
+                Box::new(move |name| self.ours_unseen(name, warm())),
+            ),
+            (
                 COLD_CONTRACT[0],
                 Box::new(move |name| self.other(name, cold(), vec![uncached()])),
             ),
@@ -363,14 +368,32 @@ impl<'o> Field<'o> {
         tokens: (&'static str, &'a [String]),
         cache: usize,
     ) -> Contender<'a> {
+        let mut ours = self.contender(name, tokens, &self.ours_spec(mandates, cache));
+        ours.sts = Some(&self.sts);
+        ours
+    }
+
+    /// Without being called for each part of an answer, as is right where none is a stream of events.
+    fn ours_unseen<'a>(
+        &'a self,
+        name: &str,
+        tokens: (&'static str, &'a [String]),
+    ) -> Contender<'a> {
+        let mut spec = self.ours_spec(&self.contract, 10_000);
+        spec.capabilities
+            .retain(|name| *name != "proxy_on_response_body");
+        let mut ours = self.contender(name, tokens, &spec);
+        ours.sts = Some(&self.sts);
+        ours
+    }
+
+    fn ours_spec(&self, mandates: &Mandates, cache: usize) -> GatewaySpec {
         let zone = self.sts.known_zone(&mandates.zone_id, mandates.slug);
         let mut spec = zone.gateway_spec(self.options.workers, self.sts.address());
         spec.plugin["mandate_cache"] = json!(cache);
         spec.plugin["audit"] = room_for_evidence();
         spec.answers_itself = true;
-        let mut ours = self.contender(name, tokens, &spec);
-        ours.sts = Some(&self.sts);
-        ours
+        spec
     }
 
     fn ours_grown(&self, name: &str) -> Contender<'_> {
