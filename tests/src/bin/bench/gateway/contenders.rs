@@ -358,6 +358,9 @@ impl<'o> Field<'o> {
         let file = dir.path().join("noop.wasm");
         fs::write(&file, wasm::does_nothing()).unwrap();
         spec.wasm = Some(file);
+        // It is called for what ours is not.
+        let called = ["proxy_on_response_headers", "proxy_on_done"];
+        spec.capabilities.extend(called);
         self.contender(name, tokens, &spec)
     }
 
