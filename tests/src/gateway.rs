@@ -175,12 +175,12 @@ impl GatewaySpec {
                         "runtime": "envoy.wasm.runtime.v8",
                         "code": {"local": {"filename": self.wasm.clone().unwrap_or_else(parts::wasm)}},
                         "environment_variables": environment,
+                        "capability_restriction_config": {"allowed_capabilities": allowed},
                     },
                     "configuration": {
                         "@type": "type.googleapis.com/google.protobuf.Struct",
                         "value": configuration,
                     },
-                    "capability_restriction_config": {"allowed_capabilities": allowed},
                 },
             });
             json!({"name": "caracal", "typed_config": plugin})
