@@ -316,7 +316,7 @@ pub(crate) fn on_response_body(
 ) -> Option<Action> {
     // Our own refusals come through here as well, while the worker is at work.
     let mut worker = worker.try_borrow_mut().ok()?;
-    if !worker.streams.is_cut(context_id) {
+    if !worker.streams.holds_back(context_id) {
         return None;
     }
     let body = BufferType::HttpResponseBody;

@@ -56,7 +56,11 @@ pub enum Cut {
 
 /// What passes through a worker, by the contexts of the host.
 #[derive(Debug, Default)]
-pub struct Streams(HashMap<u32, Stream, BuildHasherDefault<Spread>>);
+pub struct Streams {
+    open: HashMap<u32, Stream, BuildHasherDefault<Spread>>,
+    /// Whether the host has told of the parts of any answer; it may be configured not to.
+    sees_answers: bool,
+}
 
 /// Spreads the numbers of contexts over a table (D. E. Knuth, "The Art of Computer Programming", volume 3, section 6.4:
 /// multiplicative hashing). The host gives one after the other, and nobody else chooses any.
@@ -94,32 +98,32 @@ impl Streams {
             passes,
             cut: None,
         };
-        self.0.insert(context, stream);
+        self.open.insert(context, stream);
     }
 
     /// It is over.
     pub fn close(&mut self, context: u32) {
-        self.0.remove(&context);
+        self.open.remove(&context);
     }
 
     /// What is known of the request.
     pub fn account(&self, context: u32) -> Option<Rc<Account>> {
-        Some(Rc::clone(&self.0.get(&context)?.account))
+        Some(Rc::clone(&self.open.get(&context)?.account))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.open.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.open.is_empty()
     }
 
     /// The mandates of those that are not being cut.
     pub fn mandates(&self) -> impl Iterator<Item = (u32, &Arc<Mandate>)> {
-        self.0
+        self.open
             .iter()
             .filter(|(_, stream)| stream.cut.is_none())
             .map(|(context, stream)| (*context, &stream.mandate))
@@ -127,7 +131,7 @@ impl Streams {
 
     /// Those that end with their mandate, which has.
     pub fn expired(&self, now: Timestamp) -> Vec<u32> {
-        self.0
+        self.open
             .iter()
             .filter(|(_, stream)| {
                 stream.passes.until_expiry
@@ -146,21 +150,24 @@ impl Streams {
         is_answered: bool,
         now: Millis,
     ) -> Option<Cut> {
-        let stream = self.0.get_mut(&context)?;
+        // Of an answer whose parts are not told of, none could be held back.
+        let can_hold = self.sees_answers;
+        let stream = self.open.get_mut(&context)?;
         if stream.cut.is_some() {
             return None;
         }
         stream.cut = Some((reason, now));
         match (is_answered, stream.passes.both_ways) {
             (false, _) => Some(Cut::Refuse(stream.account.request_id.clone())),
-            (true, true) => Some(Cut::Reset),
-            (true, false) => None,
+            (true, false) if can_hold => None,
+            (true, _) => Some(Cut::Reset),
         }
     }
 
-    /// Whether the stream of `context` is being cut. Nothing of its answer passes any more.
-    pub fn is_cut(&self, context: u32) -> bool {
-        self.0
+    /// A part of an answer comes: whether it is held back, since the stream of `context` is being cut.
+    pub fn holds_back(&mut self, context: u32) -> bool {
+        self.sees_answers = true;
+        self.open
             .get(&context)
             .is_some_and(|stream| stream.cut.is_some())
     }
@@ -168,7 +175,7 @@ impl Streams {
     /// What is said instead of a chunk that begins with `start`, in a stream that is being cut: nothing, if it is not
     /// one of events. Either way its time is over.
     pub fn last_word(&mut self, context: u32, start: &[u8]) -> Option<String> {
-        let (reason, since) = self.0.get_mut(&context)?.cut.as_mut()?;
+        let (reason, since) = self.open.get_mut(&context)?.cut.as_mut()?;
         *since = 0;
         begins_event(start).then(|| last_event(reason))
     }
@@ -180,7 +187,7 @@ impl Streams {
                 now.saturating_sub(*since) >= millis(LAST_WORD) || *since > now
             })
         };
-        self.0
+        self.open
             .iter()
             .filter(|(_, stream)| is_overdue(stream))
             .map(|(context, _)| *context)
@@ -219,6 +226,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_answer_whose_parts_are_not_told_of_is_cut_at_once() {
+        let mut streams = Streams::default();
+        for context in [1, 2] {
+            streams.open(context, mandate(), Rc::default(), Passes::default());
+        }
+        let cut = streams.cut(1, Reason::TokenRevoked, true, 1_000);
+        assert_eq!(cut, Some(Cut::Reset));
+        assert!(!streams.holds_back(2));
+        assert_eq!(streams.cut(2, Reason::TokenRevoked, true, 1_000), None);
+    }
+
+    #[test]
     fn a_stream_is_cut_once_and_as_far_as_it_has_come() {
         let mandate = mandate();
         let mut streams = Streams::default();
@@ -235,6 +254,7 @@ mod tests {
             streams.open(context, Arc::clone(&mandate), account, passes);
         }
         assert_eq!(streams.mandates().count(), 4);
+        assert!(!streams.holds_back(9));
         let revoked = || Reason::TokenRevoked;
         assert_eq!(
             streams.cut(1, revoked(), false, 1_000),
@@ -246,10 +266,10 @@ mod tests {
         assert_eq!(streams.cut(9, revoked(), true, 1_000), None);
         // A last word first, or the time for one.
         let event = b"\nevent: tick\ndata: 1\n\n";
-        assert!(!streams.is_cut(3) && streams.last_word(3, event).is_none());
+        assert!(!streams.holds_back(3) && streams.last_word(3, event).is_none());
         for context in [3, 4] {
             assert_eq!(streams.cut(context, revoked(), true, 1_000), None);
-            assert!(streams.is_cut(context));
+            assert!(streams.holds_back(context));
         }
         assert_eq!(streams.cut(3, Reason::TokenExpired, false, 1_100), None);
         assert!(streams.overdue(1_399).is_empty());

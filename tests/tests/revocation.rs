@@ -248,7 +248,6 @@ fn a_gateway_that_is_not_let_look_at_answers_cuts_them_without_a_word() {
         assert_eq!(events.begin(&request).unwrap(), 200);
         revoke(&zone, "jti", &id(&mandate, "jti"));
         let said = events.until_cut();
-        assert!(said.contains("tick"), "{said}");
         assert_eq!(said.contains("token_revoked"), looks, "{said}");
         assert!(
             looks || !said.ends_with("0\r\n\r\n"),

@@ -119,18 +119,15 @@ mod tests {
         [section, content.to_vec()].concat()
     }
 
-    fn exports(names: &[&str]) -> Vec<u8> {
-        let entry = |(place, name): (usize, &&str)| {
-            let mut entry = Vec::new();
-            put(&mut entry, u32::try_from(name.len()).unwrap());
-            entry.extend(name.as_bytes());
-            entry.push(0);
-            put(&mut entry, 300 + u32::try_from(place).unwrap());
-            entry
-        };
+    fn exports(named: &[(&str, u32)]) -> Vec<u8> {
         let mut content = Vec::new();
-        put(&mut content, u32::try_from(names.len()).unwrap());
-        content.extend(names.iter().enumerate().flat_map(entry));
+        put(&mut content, u32::try_from(named.len()).unwrap());
+        for (name, index) in named {
+            put(&mut content, u32::try_from(name.len()).unwrap());
+            content.extend(name.as_bytes());
+            content.push(0);
+            put(&mut content, *index);
+        }
         content
     }
 
@@ -138,8 +135,10 @@ mod tests {
     fn callbacks_that_do_nothing_are_left_out_and_nothing_else_changes() {
         let (head, long) = (b"\0asm\x01\0\0\0", vec![7; 1_000]);
         let other = section(10, &long);
-        let with =
-            |names: &[&str]| [head.to_vec(), section(7, &exports(names)), other.clone()].concat();
+        let with = |names: &[&str]| {
+            let named: Vec<_> = names.iter().copied().zip(300..).collect();
+            [head.to_vec(), section(7, &exports(&named)), other.clone()].concat()
+        };
         let module = with(&["memory", "proxy_on_tick", "proxy_on_log", "proxy_on_done"]);
         assert_eq!(
             trimmed(&module).unwrap(),
@@ -151,16 +150,8 @@ mod tests {
 
     #[test]
     fn a_callback_of_our_own_takes_the_place_of_the_sdks() {
-        let named = |names: &[(&str, u32)]| {
-            let mut content = Vec::new();
-            put(&mut content, u32::try_from(names.len()).unwrap());
-            for (name, index) in names {
-                put(&mut content, u32::try_from(name.len()).unwrap());
-                content.extend(name.as_bytes());
-                content.push(0);
-                put(&mut content, *index);
-            }
-            [b"\0asm\x01\0\0\0".to_vec(), section(7, &content)].concat()
+        let with = |named: &[(&str, u32)]| {
+            [b"\0asm\x01\0\0\0".to_vec(), section(7, &exports(named))].concat()
         };
         let both = [
             ("caracal_on_delete", 1),
@@ -168,8 +159,8 @@ mod tests {
             ("proxy_on_delete", 300),
         ];
         assert_eq!(
-            trimmed(&named(&both)).unwrap(),
-            named(&[("proxy_on_delete", 1), ("proxy_on_tick", 2)])
+            trimmed(&with(&both)).unwrap(),
+            with(&[("proxy_on_delete", 1), ("proxy_on_tick", 2)])
         );
     }
 
