@@ -19,7 +19,7 @@ pub(crate) struct Options {
 }
 
 /// What takes `wrk` to make the load.
-const UNDER_LOAD: [Option<&str>; 3] = [None, Some("plugin"), Some("gateway")];
+const UNDER_LOAD: [Option<&str>; 4] = [None, Some("plugin"), Some("gateway"), Some("growth")];
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let part = options.what.first().map(String::as_str);
@@ -52,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if part == Some("micro") {
         cargo.env("CARACAL_MICRO_WASM", build::micro(workspace)?);
     }
-    if matches!(part, Some("gateway" | "revocation" | "sts")) {
+    if matches!(part, Some("gateway" | "growth" | "revocation" | "sts")) {
         cargo.env("CARACAL_PYTHON", python::get(workspace)?);
     }
     match cargo.status() {

@@ -38,6 +38,8 @@ struct Bench {
 enum Part {
     /// A governed request beside what one would run instead, in the same Envoy
     Gateway(gateway::Options),
+    /// A governed request where more and more has come together, one thing at a time
+    Growth(gateway::growth::Options),
     /// The plugin beside no plugin, policies at their worst, activations (what runs without a part)
     Plugin,
     /// Latencies while bundles of a thousand resources are applied, beside those while none is
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         None | Some(Part::Plugin) => plugin::run(),
         Some(Part::Reload) => reload::run(),
         Some(Part::Gateway(options)) => gateway::run(&options),
+        Some(Part::Growth(options)) => gateway::growth::run(&options),
         Some(Part::Micro(options)) => return micro::run(&options),
         Some(Part::Sts(options)) => mints::run(&options),
         Some(Part::Sessions) => sessions::run(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Measured;
+use super::measured::Measured;
 
 const ROW: usize = 26;
 const LABELS: usize = 400;

@@ -13,11 +13,13 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Full, PATH, contenders::Contender, tokens_file};
+use super::{PATH, contenders::Contender, measured::Full, tokens_file};
 use crate::median;
 
 /// Connections of the load, in both forms.
 const CONNECTIONS: usize = 16;
+/// Seconds in which a gateway that was just started has met every mandate that repeats.
+const WARMING: u32 = 1;
 /// How long nothing is done any more beside the gateway when all evidence of the requests, which belongs to
 /// them, has been taken in.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -37,11 +39,13 @@ function request()
 end
 "#;
 
-/// Drives a contender as fast as it goes.
+/// Drives a contender as fast as it goes, when it has done what it does only once.
 pub(super) fn full(contender: &Contender<'_>, dir: &Path, seconds: u32) -> Full {
     let _turn = contender.turn();
+    let warming = wrk(contender, dir, WARMING, 0.0);
+    settle(contender);
     let before = (contender.gateway.processor_time(), contender.beside());
-    let requests = wrk(contender, dir, seconds, 0.0);
+    let requests = wrk(contender, dir, seconds, warming);
     settle(contender);
     let micros = |now: Duration, before: Duration| (now - before).as_secs_f64() * 1e6 / requests;
     Full {
@@ -62,7 +66,7 @@ pub(super) fn wrk(contender: &Contender<'_>, dir: &Path, seconds: u32, after: f6
         .arg(script)
         .arg(format!("http://{}{PATH}", contender.gateway.address()))
         .arg("--")
-        .arg(tokens_file(dir, contender.tokens_name))
+        .arg(tokens_file(dir, contender.tokens.file))
         .arg(after.to_string())
         .output()
         .expect("wrk runs (on Debian: apt-get install wrk)");
@@ -129,7 +133,12 @@ impl Latencies {
 /// for the one before is late, and that is part of its latency.
 pub(super) fn steady(contender: &Contender<'_>, rate: u32, lasting: Duration) -> Latencies {
     let _turn = contender.turn();
-    open_loop(contender.gateway.address(), contender.tokens, rate, lasting)
+    open_loop(
+        contender.gateway.address(),
+        contender.tokens.all,
+        rate,
+        lasting,
+    )
 }
 
 /// The same with a gateway whose turn it is.

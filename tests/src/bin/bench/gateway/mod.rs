@@ -1,19 +1,27 @@
 //! `cargo xtask bench gateway`: what a governed request costs beside what one would run instead, in the same
 //! Envoy. Each contender has an Envoy of its own; ours has a real STS, revocation and evidence with it. Rounds
 //! are interleaved, so that what else the machine does falls on all alike; what counts is ratios within a run.
+//! Each round has Envoys of its own, since one may be slower than another of the same kind for as long as it
+//! runs, by where its memory happens to lie.
 
 mod authoriser;
 mod chart;
 mod contenders;
+mod filters;
+pub(crate) mod growth;
 mod instructions;
 pub(crate) mod load;
+mod measured;
 mod report;
+mod zones;
 
 use std::{fs, path::Path, time::Duration};
 
 pub(crate) use self::authoriser::serve as serve_authoriser;
-use self::{contenders::Field, load::Latencies};
-use crate::median;
+use self::{
+    contenders::{Contender, Field, JWT_CACHED_RBAC, NOTHING, OURS_WARM},
+    measured::{Round, Rounds},
+};
 
 /// What every request asks for.
 const PATH: &str = "/demo/items";
@@ -24,8 +32,8 @@ pub(crate) struct Options {
     /// Worker threads of each Envoy
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     workers: u32,
-    /// Rounds, in each of which every contender has its turn
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Rounds, for each of which every contender is started anew
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Seconds that a contender is under load in a round, for throughput and again for latencies
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
@@ -45,22 +53,14 @@ pub(crate) struct Options {
     only: Vec<String>,
 }
 
-/// What was measured of a contender under full load, in one round.
-#[derive(Clone, Copy, Debug, Default)]
-struct Full {
-    requests_a_second: f64,
-    /// Microseconds of the gateway's processor time a request, and of all that works with it.
-    envoy: f64,
-    beside: f64,
-}
-
-/// What came out for a contender: medians over the rounds, and the rounds.
-struct Measured {
-    name: String,
-    full: Full,
-    rounds: Vec<Full>,
-    latencies: Latencies,
-    memory_kb: u64,
+/// By how much a contender's requests are later than those to nothing.
+struct Added {
+    name: &'static str,
+    /// Requests a second.
+    rate: u32,
+    /// Microseconds, of each round.
+    p50: Vec<f64>,
+    p99: Vec<f64>,
 }
 
 pub(crate) fn run(options: &Options) {
@@ -69,79 +69,72 @@ pub(crate) fn run(options: &Options) {
     }
     let dir = tempfile::tempdir().unwrap();
     let field = Field::prepare(options, dir.path());
-    let contenders = field.contenders();
     if options.instructions {
+        let contenders = field.contenders();
         return instructions::run(&contenders, dir.path(), options.seconds, options.caches);
     }
-    for contender in &contenders {
-        drop(contender.turn());
-    }
     println!(
-        "{} contenders, {} rounds of {} s each, interleaved: wrk -t1 -c16, Envoy with {} worker(s)",
-        contenders.len(),
-        options.rounds,
-        options.seconds,
-        options.workers
+        "{} rounds, in each of which all are started and have {} s each: wrk -t1 -c16, Envoy with {} worker(s)",
+        options.rounds, options.seconds, options.workers
     );
-    let mut full = vec![Vec::new(); contenders.len()];
+    let lasting = Duration::from_secs(options.seconds.into());
+    let mut rounds = Rounds::default();
+    let mut added = Vec::new();
+    let mut rate = options.rate;
     for round in 1..=options.rounds {
-        for (contender, full) in contenders.iter().zip(&mut full) {
-            full.push(load::full(contender, dir.path(), options.seconds));
+        let contenders = field.contenders();
+        let full: Vec<_> = contenders
+            .iter()
+            .map(|contender| load::full(contender, dir.path(), options.seconds))
+            .collect();
+        // All rounds at what the first one says.
+        let rate = *rate.get_or_insert_with(|| {
+            let all = full.iter().map(|full| full.requests_a_second);
+            (all.fold(f64::MAX, f64::min) / 2.0) as u32
+        });
+        if added.is_empty() {
+            let ours = contenders.iter().zip(&full);
+            let ours = ours.filter(|(contender, _)| contender.name == OURS_WARM);
+            added = ours
+                .flat_map(|(_, full)| Added::at((full.requests_a_second / 2.0) as u32))
+                .collect();
         }
-        println!("  full load, round {round} of {}", options.rounds);
-    }
-    let rounds = full;
-    let full: Vec<Full> = rounds.iter().map(|rounds| of_rounds(rounds)).collect();
-    let slowest = full.iter().map(|full| full.requests_a_second);
-    let rate = options
-        .rate
-        .unwrap_or_else(|| (slowest.fold(f64::MAX, f64::min) / 2.0) as u32);
-    println!(
-        "latencies at {rate} requests/s, sent when they are due whether others are back or not"
-    );
-    let mut latencies = vec![Vec::new(); contenders.len()];
-    for _ in 0..options.rounds {
-        for (contender, latencies) in contenders.iter().zip(&mut latencies) {
-            let seconds = Duration::from_secs(options.seconds.into());
-            latencies.push(load::steady(contender, rate, seconds));
-        }
-    }
-    let measured: Vec<Measured> = contenders
-        .iter()
-        .zip(full.iter().zip(rounds).zip(&latencies))
-        .map(|(contender, ((full, rounds), latencies))| Measured {
-            name: contender.name.clone(),
-            full: *full,
-            rounds,
-            latencies: Latencies::medians(latencies),
+        let measured = contenders.iter().zip(full).map(|(contender, full)| Round {
+            full,
+            latencies: load::steady(contender, rate, lasting),
             memory_kb: contender.gateway.memory_kb(),
-        })
-        .collect();
-    let added = field.added_latency(options, &contenders, &full);
-    report::tell(&measured, rate, &added);
-}
-
-impl Measured {
-    /// How many times as long a request takes Envoy as one of `base` in the same round, and how many times as long
-    /// it takes all processes together: medians, since the machine is seldom as fast in the next round.
-    fn times(&self, base: &Self) -> (f64, f64) {
-        let of = |what: fn(&Full) -> f64| {
-            let rounds = self.rounds.iter().zip(&base.rounds);
-            median(rounds.map(|(own, base)| what(own) / what(base)).collect())
-        };
-        (
-            of(|round| round.envoy),
-            of(|round| round.envoy + round.beside),
-        )
+        });
+        rounds.add(&contenders, measured.collect());
+        Added::round(&mut added, &contenders, lasting);
+        println!("  round {round} of {}", options.rounds);
     }
+    report::tell(&rounds.measured(), rate.unwrap_or_default(), &added);
 }
 
-fn of_rounds(rounds: &[Full]) -> Full {
-    let of = |what: fn(&Full) -> f64| median(rounds.iter().map(what).collect());
-    Full {
-        requests_a_second: of(|round| round.requests_a_second),
-        envoy: of(|round| round.envoy),
-        beside: of(|round| round.beside),
+impl Added {
+    /// A warm governed request, at half of what it can do, and one to what it is compared with at the same rate.
+    fn at(rate: u32) -> [Self; 2] {
+        [OURS_WARM, JWT_CACHED_RBAC].map(|name| Self {
+            name,
+            rate,
+            p50: Vec::new(),
+            p99: Vec::new(),
+        })
+    }
+
+    fn round(all: &mut [Self], contenders: &[Contender<'_>], lasting: Duration) {
+        let named = |name: &str| contenders.iter().find(|one| one.name == name);
+        let Some((nothing, first)) = named(NOTHING).zip(all.first()) else {
+            return;
+        };
+        let without = load::steady(nothing, first.rate, lasting);
+        for added in all {
+            if let Some(contender) = named(added.name) {
+                let with = load::steady(contender, added.rate, lasting);
+                added.p50.push(with.p50 - without.p50);
+                added.p99.push(with.p99 - without.p99);
+            }
+        }
     }
 }
 

@@ -5,13 +5,15 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 
 use super::{
-    Measured, chart,
-    contenders::{Added, JWT_CACHED_RBAC},
+    Added, chart,
+    contenders::{JWT_CACHED_RBAC, NOTHING},
+    measured::Measured,
 };
+use crate::median;
 
 /// Whose processor time in Envoy the others' is compared with.
 const BASES: [(&str, &str); 3] = [
-    ("nothing", "of nothing"),
+    (NOTHING, "of nothing"),
     (JWT_CACHED_RBAC, "of jwt_authn, cached + rbac"),
     ("jwt_authn + rbac", "of jwt_authn + rbac"),
 ];
@@ -46,10 +48,10 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: &[Added]) {
             one.name, one.full.requests_a_second, one.full.envoy
         );
         for (_, base) in &bases {
-            print!(" {:.2} |", one.times(base).0);
+            print!(" {:.2} |", one.times(base)[1]);
         }
         if let Some(base) = authorised {
-            print!(" {:.2} |", one.times(base).1);
+            print!(" {:.2} |", one.times_in_all(base)[1]);
         }
         println!(
             " {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {} MB |",
@@ -63,13 +65,26 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: &[Added]) {
         );
     }
     println!();
-    for Added {
-        name,
-        rate,
-        p50,
-        p99,
-    } in added
+    for ours in measured
+        .iter()
+        .filter(|one| one.name.starts_with("caracal"))
     {
+        let bases = bases.iter().filter(|(_, base)| base.name != NOTHING);
+        let bases = bases.map(|(title, base)| (*title, ours.times(base)));
+        let all = authorised.map(|base| ("of all of ext_authz", ours.times_in_all(base)));
+        for (title, [least, median, most]) in bases.chain(all) {
+            println!(
+                "{}, {title}: {median:.2}, in the rounds {least:.2} to {most:.2}",
+                ours.name
+            );
+        }
+    }
+    println!();
+    let added = added.iter().filter(|added| !added.p50.is_empty());
+    let added: Vec<_> = added
+        .map(|added| (added, median(added.p50.clone()), median(added.p99.clone())))
+        .collect();
+    for (Added { name, rate, .. }, p50, p99) in &added {
         println!(
             "later than a request to nothing, at {rate} requests/s: {name}, by {p50:.0} µs (p50), {p99:.0} µs (p99)"
         );
@@ -80,19 +95,21 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: &[Added]) {
             .iter()
             .filter_map(|(name, _)| Some((*name, named(name)?)));
         figures["envoy_cpu_of"] = bases
-            .map(|(name, base)| (name.to_owned(), json!(one.times(base).0)))
+            .map(|(name, base)| (name.to_owned(), json!(one.times(base))))
             .collect();
-        figures["all_cpu_of"] =
-            authorised.map_or(Value::Null, |base| json!({AUTHORISED: one.times(base).1}));
+        figures["all_cpu_of"] = authorised.map_or(
+            Value::Null,
+            |base| json!({AUTHORISED: one.times_in_all(base)}),
+        );
         figures
     };
     let contenders: Vec<Value> = measured.iter().map(in_json).collect();
     let added: Vec<Value> = added
         .iter()
-        .map(|added| {
+        .map(|(added, p50, p99)| {
             json!({
                 "contender": added.name, "requests_per_second": added.rate,
-                "p50_us": added.p50, "p99_us": added.p99,
+                "p50_us": p50, "p99_us": p99,
             })
         })
         .collect();

@@ -1,0 +1,164 @@
+//! Zones of an STS, what has come together in them, and mandates that were minted there.
+
+use std::thread;
+
+use e2e::{
+    clients,
+    gateway::GatewaySpec,
+    mandates::{self, RESOURCE},
+    sts::{Application, Sts, Zone},
+};
+use serde_json::json;
+
+/// Agents whose mandates repeat.
+pub(super) const WARM: usize = 1_000;
+const MINTERS: usize = 4;
+
+/// A zone of an STS, and mandates of it.
+pub(super) struct Mandates {
+    pub(super) zone_id: String,
+    pub(super) slug: String,
+    /// What is granted there, where a stand-in is to evaluate it.
+    pub(super) policy: String,
+    pub(super) warm: Vec<String>,
+    pub(super) cold: Vec<String>,
+}
+
+/// How much has come together in a zone.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    /// Delegations that each mandate rests on.
+    pub(super) hops: usize,
+    /// Resources that are bound, the one that is asked for among them.
+    pub(super) resources: usize,
+    /// Anchors that are revoked, none of which is any mandate's.
+    pub(super) revoked: usize,
+}
+
+impl Extent {
+    /// As little as there can be.
+    pub(super) const LEAST: Self = Self {
+        hops: 0,
+        resources: 1,
+        revoked: 0,
+    };
+}
+
+/// What a gateway of a zone is.
+pub(super) fn gateway_spec(sts: &Sts, mandates: &Mandates, workers: u32) -> GatewaySpec {
+    let zone = sts.known_zone(&mandates.zone_id, &mandates.slug);
+    let mut spec = zone.gateway_spec(workers, sts.address());
+    // Evidence of all requests of a round: load and STS share the processors, and it is all counted however late the
+    // STS has it.
+    spec.plugin["audit"] = json!({"buffer_events": 500_000});
+    spec.answers_itself = true;
+    spec
+}
+
+/// Binds as many resources as an extent says, for a gateway of such a zone.
+pub(super) fn bind(spec: &mut GatewaySpec, extent: Extent) {
+    let resources = spec.plugin["resources"].as_array_mut().unwrap();
+    resources.extend((1..extent.resources).map(|number| {
+        let (identifier, prefix) = further(number);
+        json!({"identifier": identifier, "path_prefix": prefix})
+    }));
+}
+
+/// A resource that nobody asks for, and where it is.
+fn further(number: usize) -> (String, String) {
+    (format!("resource://r{number}"), format!("/r{number}/"))
+}
+
+/// Zones in which so much has come together, and a thousand mandates of each.
+pub(super) fn grown(sts: &mut Sts, zones: &[(&str, Extent)]) -> Vec<Mandates> {
+    let made: Vec<(String, Application)> = zones
+        .iter()
+        .map(|(slug, extent)| {
+            let zone = sts.zone(slug);
+            let application = zone.govern();
+            for number in 1..extent.resources {
+                let (identifier, prefix) = further(number);
+                zone.resource(&identifier, &prefix);
+            }
+            if extent.hops > 0 {
+                zone.activate(&zone.policy("roles", &mandates::roles(&application.id)));
+            }
+            (zone.id, application)
+        })
+        .collect();
+    sts.stop();
+    let database = sts.data_dir().join("caracal.db");
+    for ((_, extent), (zone_id, _)) in zones.iter().zip(&made) {
+        if extent.revoked > 0 {
+            let count = extent.revoked.to_string();
+            let arguments = [database.to_str().unwrap(), zone_id, &count];
+            clients::run("fill_revocations.py", &arguments, &[]);
+        }
+    }
+    sts.resume();
+    let minted = zones.iter().zip(made);
+    let minted = minted.map(|((slug, extent), (zone_id, application))| {
+        let zone = sts.known_zone(&zone_id, slug);
+        let warm = match extent.hops {
+            0 => mints(&zone, &application, WARM, &[]),
+            hops => {
+                let (session, edge) = chain(&zone, &application, hops);
+                let more = [
+                    ("agent_session_id", session.as_str()),
+                    ("delegation_edge_id", edge.as_str()),
+                ];
+                mints(&zone, &application, WARM, &more)
+            }
+        };
+        Mandates {
+            zone_id,
+            slug: (*slug).to_owned(),
+            policy: String::new(),
+            warm,
+            cold: Vec::new(),
+        }
+    });
+    minted.collect()
+}
+
+/// So many mandates of an application.
+pub(super) fn mints(
+    zone: &Zone<'_>,
+    application: &Application,
+    number: usize,
+    more: &[(&str, &str)],
+) -> Vec<String> {
+    let one = || {
+        zone.try_mint(application, "demo:read", more)
+            .text("access_token")
+    };
+    thread::scope(|scope| {
+        let minters: Vec<_> = (0..MINTERS)
+            .map(|_| {
+                scope.spawn(|| -> Vec<String> { (0..number / MINTERS).map(|_| one()).collect() })
+            })
+            .collect();
+        let minted = minters.into_iter().map(|minter| minter.join().unwrap());
+        minted.flatten().collect()
+    })
+}
+
+/// Delegates from session to session: the last of each.
+fn chain(zone: &Zone<'_>, application: &Application, hops: usize) -> (String, String) {
+    let mut session = zone.session(application, "lead", None);
+    let mut edge = String::new();
+    for left in (0..hops).rev() {
+        let next = zone.session(application, "lead", Some(&session));
+        let body = json!({
+            "issuer_application_id": application.id, "source_session_id": session,
+            "receiver_application_id": application.id, "target_session_id": next,
+            "resource_id": RESOURCE, "scopes": ["demo:read"], "ttl_seconds": 3600,
+            "constraints": {"max_hops": left + 1},
+        });
+        edge = zone
+            .governed("POST", "/delegations", &body)
+            .text("delegation_edge_id");
+        session = next;
+    }
+    (session, edge)
+}
