@@ -37,21 +37,21 @@ use crate::{
 /// The header that names the resource where no binding does.
 pub const RESOURCE_HEADER: &str = "x-caracal-resource";
 
-/// A header that may occur once.
+/// A header that may occur once: its value, or where that is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SingleHeader<'a> {
+pub enum SingleHeader<V> {
     /// Not sent.
     #[default]
     Absent,
     /// Sent once.
-    One(&'a [u8]),
+    One(V),
     /// Sent more than once.
     Many,
 }
 
-impl<'a> SingleHeader<'a> {
+impl<V> SingleHeader<V> {
     /// Takes in one more occurrence.
-    pub fn push(&mut self, value: &'a [u8]) {
+    pub fn push(&mut self, value: V) {
         *self = match self {
             SingleHeader::Absent => SingleHeader::One(value),
             _ => SingleHeader::Many,
@@ -69,9 +69,9 @@ pub struct Request<'a> {
     /// `:authority` or `Host`, with or without a port.
     pub authority: &'a str,
     /// `Authorization`.
-    pub authorization: SingleHeader<'a>,
+    pub authorization: SingleHeader<&'a [u8]>,
     /// [`RESOURCE_HEADER`].
-    pub resource: SingleHeader<'a>,
+    pub resource: SingleHeader<&'a [u8]>,
 }
 
 /// The outcome.

@@ -5,8 +5,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 use authority::{
     audit::{Event, OccurredAt, is_traceparent},
     decision::{
-        self, Account, Identified, Permit, RESOURCE_HEADER, Request, SingleHeader, Suspect,
-        shadow::ShadowVerdict,
+        self, Account, Identified, Permit, Request, SingleHeader, Suspect, shadow::ShadowVerdict,
     },
     mandate::MandateUse,
     refusal::{Reason, Refusal},
@@ -19,7 +18,7 @@ use proxy_wasm::{
 
 use crate::{
     exchanges::{Failure, Found, Key, Question},
-    head::Head,
+    head::{Head, Known},
     host, identity, metrics, raw, response,
     streams::{self, Passes},
     worker::Worker,
@@ -70,20 +69,20 @@ enum Judged {
 
 impl Call {
     fn new(context_id: u32, head: Head) -> Self {
-        let sent = head
-            .values("x-request-id")
-            .find(|value| identity::is_request_id(value))
-            .and_then(|value| std::str::from_utf8(value).ok());
+        let sent = request_id(&head);
         let started = host::now_nanos();
         // The host makes one unless it is told not to; then time and context are as good as unique.
         let request_id = sent.map_or_else(|| format!("{started:x}-{context_id:x}"), str::to_owned);
         let account = Account {
             request_id,
             traceparent: head
-                .text("traceparent")
+                .text(Known::TraceParent)
                 .filter(|text| is_traceparent(text))
                 .map(str::to_owned),
-            method: head.text(":method").map(Event::text).unwrap_or_default(),
+            method: head
+                .text(Known::Method)
+                .map(Event::text)
+                .unwrap_or_default(),
             ..Account::default()
         };
         Self {
@@ -404,34 +403,34 @@ fn decide(
 }
 
 fn read_request(head: &Head) -> Result<Request<'_>, Refusal> {
-    let (mut method, mut target, mut authority) = ("", "", "");
-    let (mut authorization, mut resource) = (SingleHeader::Absent, SingleHeader::Absent);
-    for (name, value) in head.fields() {
-        match name {
-            b":method" => method = text(value)?,
-            b":path" => target = text(value)?,
-            b":authority" => authority = text(value)?,
-            b"authorization" => authorization.push(value),
-            _ if name == RESOURCE_HEADER.as_bytes() => resource.push(value),
-            _ => {}
-        }
-    }
+    let once = |known| match head.single(known) {
+        SingleHeader::Absent => Ok(""),
+        SingleHeader::One(value) => std::str::from_utf8(value).map_err(|_| Reason::PathAmbiguous),
+        SingleHeader::Many => Err(Reason::PathAmbiguous),
+    };
     Ok(Request {
-        method,
-        target,
-        authority,
-        authorization,
-        resource,
+        method: once(Known::Method)?,
+        target: once(Known::Path)?,
+        authority: once(Known::Authority)?,
+        authorization: head.single(Known::Authorization),
+        resource: head.single(Known::Resource),
     })
 }
 
-fn text(value: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(value).map_err(|_| Reason::PathAmbiguous.into())
+/// The first usable one that was sent.
+fn request_id(head: &Head) -> Option<&str> {
+    let usable = |value: &&[u8]| identity::is_request_id(value);
+    let found = match head.single(Known::RequestId) {
+        SingleHeader::Absent => None,
+        SingleHeader::One(value) => Some(value).filter(usable),
+        SingleHeader::Many => head.values("x-request-id").find(usable),
+    };
+    std::str::from_utf8(found?).ok()
 }
 
 /// The mandate as it was sent; the decision has seen that there is one, and in this form.
 fn presented(head: &Head) -> String {
-    head.text("authorization")
+    head.text(Known::Authorization)
         .and_then(|value| value.trim().split_once(' '))
         .map(|(_, token)| token.trim_start().to_owned())
         .unwrap_or_default()
@@ -460,8 +459,7 @@ fn forward(
         for (name, value) in identity::headers(permit.mandate().claims()) {
             hostcalls::add_map_value(MapType::HttpRequestHeaders, name, &value)?;
         }
-        let mut sent = head.values("x-request-id");
-        if matches!((sent.next(), sent.next()), (Some(id), None) if id == request_id.as_bytes()) {
+        if head.single(Known::RequestId) == SingleHeader::One(request_id.as_bytes()) {
             return Ok(());
         }
         hostcalls::set_map_value(
@@ -484,10 +482,7 @@ fn remove_reserved(map: MapType, known: Option<&Head>) -> Result<(), Status> {
             &read
         }
     };
-    for (name, _) in head
-        .fields()
-        .filter(|(name, _)| identity::is_reserved(name))
-    {
+    for name in head.reserved() {
         // The host lets no such name through that is not text; if it did, nothing would pass.
         let name = std::str::from_utf8(name).map_err(|_| Status::BadArgument)?;
         hostcalls::remove_map_value(map, name)?;

@@ -1,16 +1,52 @@
-//! The head of a request, as the host hands it over: read where it is, for every request has one and nearly all of it
-//! is looked at once.
+//! The head of a request, as the host hands it over: read where it is, and once, for every request has one. What
+//! decisions ask for is found on the way.
 //!
 //! Format: how many fields there are, then for each how long its name and its value are, all in 32 bits with the lowest
 //! byte first; then each name and each value, with a zero behind it (proxy-wasm ABI 0.2.1, serialised maps).
 
 use std::ops::Range;
 
+use authority::decision::{RESOURCE_HEADER, SingleHeader};
+
+use crate::identity;
+
 /// Header fields, in their order.
 #[derive(Debug, Default)]
 pub struct Head {
     bytes: Vec<u8>,
     fields: Vec<(Range<usize>, Range<usize>)>,
+    known: [SingleHeader<Range<usize>>; KNOWN],
+    both_ways: bool,
+    reserved: bool,
+}
+
+/// Fields that are asked for of every request.
+#[derive(Clone, Copy, Debug)]
+pub enum Known {
+    Method,
+    Path,
+    Authority,
+    Authorization,
+    Resource,
+    RequestId,
+    TraceParent,
+}
+
+const KNOWN: usize = Known::TraceParent as usize + 1;
+
+impl Known {
+    fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b":method" => Self::Method,
+            b":path" => Self::Path,
+            b":authority" => Self::Authority,
+            b"authorization" => Self::Authorization,
+            b"x-request-id" => Self::RequestId,
+            b"traceparent" => Self::TraceParent,
+            _ if name == RESOURCE_HEADER.as_bytes() => Self::Resource,
+            _ => return None,
+        })
+    }
 }
 
 impl Head {
@@ -24,6 +60,8 @@ impl Head {
         let mut start = count.checked_mul(8)?.checked_add(4)?;
         let mut lengths = lengths.get(..start - 4)?;
         let mut fields = Vec::with_capacity(count);
+        let mut known: [SingleHeader<Range<usize>>; KNOWN] = Default::default();
+        let (mut both_ways, mut reserved) = (false, false);
         let mut take = |length: usize| {
             let end = start.checked_add(length)?;
             let text = start..end;
@@ -34,17 +72,29 @@ impl Head {
             let (name, rest) = number(lengths)?;
             let (value, rest) = number(rest)?;
             lengths = rest;
-            fields.push((take(name)?, take(value)?));
+            let (name, value) = (take(name)?, take(value)?);
+            let (name_text, value_text) = (bytes.get(name.clone())?, bytes.get(value.clone())?);
+            both_ways |= goes_both_ways(name_text, value_text);
+            match Known::of(name_text) {
+                Some(field) => known.get_mut(field as usize)?.push(value.clone()),
+                None => reserved |= identity::is_reserved(name_text),
+            }
+            fields.push((name, value));
         }
-        (start == bytes.len()).then_some(Self { bytes, fields })
+        (start == bytes.len()).then_some(Self {
+            bytes,
+            fields,
+            known,
+            both_ways,
+            reserved,
+        })
     }
 
     /// All fields: name, in lower case as the host has it, and value.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let text = |place: &Range<usize>| self.bytes.get(place.clone()).unwrap_or_default();
         self.fields
             .iter()
-            .map(move |(name, value)| (text(name), text(value)))
+            .map(|(name, value)| (self.text_at(name), self.text_at(value)))
     }
 
     /// The values of the field `name`.
@@ -54,20 +104,48 @@ impl Head {
             .map(|(_, value)| value)
     }
 
-    /// The first of them, if it is text.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.values(name).next()?).ok()
+    /// A field that should be there once.
+    pub fn single(&self, field: Known) -> SingleHeader<&[u8]> {
+        match self.known.get(field as usize) {
+            None | Some(SingleHeader::Absent) => SingleHeader::Absent,
+            Some(SingleHeader::One(value)) => SingleHeader::One(self.text_at(value)),
+            Some(SingleHeader::Many) => SingleHeader::Many,
+        }
+    }
+
+    /// Its value, if it is there once and is text.
+    pub fn text(&self, field: Known) -> Option<&str> {
+        match self.single(field) {
+            SingleHeader::One(value) => std::str::from_utf8(value).ok(),
+            SingleHeader::Absent | SingleHeader::Many => None,
+        }
+    }
+
+    /// The names of those that only Caracal sets.
+    pub fn reserved(&self) -> impl Iterator<Item = &[u8]> {
+        let fields = self.reserved.then(|| self.fields()).into_iter().flatten();
+        let names = fields.map(|(name, _)| name);
+        names.filter(|name| identity::is_reserved(name))
     }
 
     /// Whether the client may still send when it is answered: through a tunnel, in another protocol (RFC 9110, sections
     /// 9.3.6 and 7.8), or in gRPC.
     pub fn goes_both_ways(&self) -> bool {
-        self.fields().any(|(name, value)| match name {
-            b":method" => value == b"CONNECT",
-            b"upgrade" => true,
-            b"content-type" => value.starts_with(b"application/grpc"),
-            _ => false,
-        })
+        self.both_ways
+    }
+
+    fn text_at(&self, place: &Range<usize>) -> &[u8] {
+        self.bytes.get(place.clone()).unwrap_or_default()
+    }
+}
+
+/// Whether a field tells of a client that may still send when it is answered.
+fn goes_both_ways(name: &[u8], value: &[u8]) -> bool {
+    match name {
+        b":method" => value == b"CONNECT",
+        b"upgrade" => true,
+        b"content-type" => value.starts_with(b"application/grpc"),
+        _ => false,
     }
 }
 
@@ -112,11 +190,71 @@ mod tests {
         assert_eq!(read, expected);
         let values: Vec<_> = head.values("x-empty").collect();
         assert_eq!(values, [&b""[..], b"not"]);
-        assert_eq!(head.text(":method"), Some("GET"));
-        assert_eq!((head.text("cookie"), head.text("x-other")), (None, None));
+        assert_eq!(head.text(Known::Method), Some("GET"));
         for nothing in [vec![], written(&[])] {
             assert_eq!(Head::parse(nothing).unwrap().fields().count(), 0);
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_absent_there_once_or_too_often() {
+        let known = [
+            (Known::Method, ":method"),
+            (Known::Path, ":path"),
+            (Known::Authority, ":authority"),
+            (Known::Authorization, "authorization"),
+            (Known::Resource, RESOURCE_HEADER),
+            (Known::RequestId, "x-request-id"),
+            (Known::TraceParent, "traceparent"),
+        ];
+        assert_eq!(known.len(), KNOWN);
+        let other: (&str, &[u8]) = ("x-other", b"other");
+        for (field, name) in known {
+            let there = |number: usize, value: &[u8]| {
+                let mut fields = vec![other];
+                fields.extend(vec![(name, value); number]);
+                let head = Head::parse(written(&fields)).unwrap();
+                assert_eq!(head.values(name).count(), number);
+                for (own, _) in known.iter().filter(|(_, own)| *own != name) {
+                    assert_eq!(head.single(*own), SingleHeader::Absent, "{name} is {own:?}");
+                }
+                let text = head.text(field).map(str::to_owned);
+                let kind = match head.single(field) {
+                    SingleHeader::Absent => 0,
+                    SingleHeader::One(own) => {
+                        assert_eq!(own, value);
+                        1
+                    }
+                    SingleHeader::Many => 2,
+                };
+                (kind, text)
+            };
+            assert_eq!(there(0, b""), (0, None));
+            assert_eq!(there(1, b"value"), (1, Some("value".to_owned())));
+            assert_eq!(there(1, b"\xff"), (1, None), "{name} is no text");
+            assert_eq!(there(2, b"value"), (2, None));
+            assert_eq!(there(3, b"value"), (2, None));
+        }
+    }
+
+    #[test]
+    fn names_that_are_reserved_are_found() {
+        let reserved = |names: &[&str]| -> Vec<String> {
+            let fields: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"x"[..])).collect();
+            let head = Head::parse(written(&fields)).unwrap();
+            let names = head.reserved();
+            names
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .collect()
+        };
+        assert!(reserved(&["accept", RESOURCE_HEADER, "x-caracal"]).is_empty());
+        let sent = [
+            "x-caracal-scope",
+            "accept",
+            RESOURCE_HEADER,
+            "x_caracal_subject",
+        ];
+        assert_eq!(reserved(&sent), ["x-caracal-scope", "x_caracal_subject"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ const GATEWAY_USES: [MandateUse; 2] = [MandateUse::Gateway, MandateUse::Resource
 /// The first check that fails, as a [`Refusal`].
 pub(super) fn mandate(
     snapshot: &mut Snapshot,
-    authorization: SingleHeader<'_>,
+    authorization: SingleHeader<&[u8]>,
     now: Timestamp,
 ) -> Result<(Arc<Mandate>, bool), Refusal> {
     let authorization = sent_once(authorization)?;
@@ -74,7 +74,7 @@ fn known(
 }
 
 /// What was sent as `Authorization`.
-fn sent_once(authorization: SingleHeader<'_>) -> Result<&[u8], Refusal> {
+fn sent_once(authorization: SingleHeader<&[u8]>) -> Result<&[u8], Refusal> {
     match authorization {
         SingleHeader::Absent => Err(Reason::TokenMissing.into()),
         SingleHeader::One(value) => Ok(value),

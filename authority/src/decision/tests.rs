@@ -200,7 +200,7 @@ impl Call {
         let (mut authorization, mut resource) = (SingleHeader::default(), SingleHeader::default());
         self.authorization
             .iter()
-            .for_each(|value| authorization.push(value));
+            .for_each(|value| authorization.push(value.as_slice()));
         self.resource
             .iter()
             .for_each(|value| resource.push(value.as_bytes()));
