@@ -67,7 +67,7 @@ impl Process {
     }
 
     /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.guardian.try_wait().unwrap()
     }
 
@@ -130,7 +130,7 @@ impl Process {
     }
 
     /// The end of the same, for a failure's text.
-    pub(crate) fn log_end(&self) -> String {
+    pub fn log_end(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")

@@ -43,25 +43,29 @@ pub(super) struct Spec {
 
 /// An authoriser in a process of its own.
 pub(super) struct Authoriser {
-    process: Process,
+    pub(super) process: Process,
     pub(super) address: SocketAddr,
-    _dir: tempfile::TempDir,
+    pub(super) _dir: tempfile::TempDir,
+}
+
+/// What all requests are for.
+pub(super) fn resource() -> Value {
+    json!({
+        "id": RESOURCE, "identifier": RESOURCE,
+        "scopes": ["demo:read", "demo:write"],
+        "operations": [
+            {"method": "GET", "path": "/demo/items", "scope": "demo:read"},
+            {"method": "POST", "path": "/demo/items", "scope": "demo:write"},
+        ],
+    })
 }
 
 impl Authoriser {
     pub(super) fn start(spec: &Spec) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let resource = json!({
-            "id": RESOURCE, "identifier": RESOURCE,
-            "scopes": ["demo:read", "demo:write"],
-            "operations": [
-                {"method": "GET", "path": "/demo/items", "scope": "demo:read"},
-                {"method": "POST", "path": "/demo/items", "scope": "demo:write"},
-            ],
-        });
         let config = json!({
             "zone": spec.zone, "issuer": spec.issuer, "keys": spec.keys, "policy": spec.policy,
-            "verifies": spec.verifies, "resource": resource,
+            "verifies": spec.verifies, "resource": resource(),
         });
         fs::write(dir.path().join("config"), config.to_string()).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());

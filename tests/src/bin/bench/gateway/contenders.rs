@@ -17,7 +17,7 @@ use super::{
     Options, PATH,
     authoriser::{Authoriser, Spec},
     filters::{ext_authz, jwt_authn, rbac},
-    instructions, write_tokens,
+    instructions, opa, write_tokens,
     zones::{self, Extent, Mandates, WARM, mints},
 };
 
@@ -55,6 +55,10 @@ impl<'a> Tokens<'a> {
         Self { file, all }
     }
 }
+
+/// Who asks them.
+pub(super) const STAND_IN: &str = "ext_authz, stand-in that verifies and evaluates";
+pub(super) const OPA: &str = "ext_authz, OPA";
 
 /// One of those that are compared.
 pub(super) struct Contender<'a> {
@@ -133,6 +137,8 @@ pub(super) struct Field<'o> {
     handwritten: Mandates,
     apart: Mandates,
     grown: Option<(Sts, Mandates)>,
+    /// Whether there is an OPA to ask.
+    opa: bool,
 }
 
 const GROWN: &str = "caracal, grown: 5 hops, 1,000 resources, 1,000,000 revoked";
@@ -145,9 +151,6 @@ const MUCH: Extent = Extent {
 impl<'o> Field<'o> {
     /// Starts the STS, and mints.
     pub(super) fn prepare(options: &'o Options, dir: &Path) -> Self {
-        println!(
-            "ext_authz asks a stand-in for OPA: native, and with less to do than OPA has. No figure is OPA's own."
-        );
         let sts = Sts::start();
         println!("minting, and filling a zone");
         let mints_for = |names: &[&str], zone: &Zone<'_>, application: &Application| {
@@ -196,14 +199,24 @@ impl<'o> Field<'o> {
         if let Some((_, mandates)) = &grown {
             write_tokens(dir, "grown", &mandates.warm);
         }
-        Self {
+        let mut field = Self {
             options,
             sts,
             contract,
             handwritten,
             apart,
             grown,
+            opa: false,
+        };
+        if is_wanted(options, OPA) {
+            field.opa = opa::start(&field.asked(true)).is_some();
+            if !field.opa {
+                println!(
+                    "ext_authz asks a stand-in alone: native, and with less to do than OPA has"
+                );
+            }
         }
+        field
     }
 
     /// Those that were asked for, running.
@@ -263,11 +276,18 @@ impl<'o> Field<'o> {
             ),
             (
                 "ext_authz, stand-in that evaluates",
-                Box::new(move |name| self.authorised(name, warm(), false)),
+                Box::new(move |name| self.authorised(name, warm(), self.stand_in(false))),
             ),
             (
-                "ext_authz, stand-in that verifies and evaluates",
-                Box::new(move |name| self.authorised(name, warm(), true)),
+                STAND_IN,
+                Box::new(move |name| self.authorised(name, warm(), self.stand_in(true))),
+            ),
+            (
+                OPA,
+                Box::new(move |name| {
+                    let opa = opa::start(&self.asked(true)).unwrap();
+                    self.authorised(name, warm(), opa)
+                }),
             ),
             (GROWN, Box::new(move |name| self.ours_grown(name))),
             (
@@ -285,7 +305,8 @@ impl<'o> Field<'o> {
         ];
         let wanted = all
             .into_iter()
-            .filter(|(name, _)| is_wanted(self.options, name));
+            .filter(|(name, _)| is_wanted(self.options, name))
+            .filter(|(name, _)| *name != OPA || self.opa);
         let started = wanted.map(|(name, make)| make(name));
         started
             .inspect(|contender| drop(contender.turn()))
@@ -360,20 +381,33 @@ impl<'o> Field<'o> {
         self.contender(name, tokens, &spec).with_sts(sts)
     }
 
-    fn authorised<'a>(&self, name: &str, tokens: Tokens<'a>, verifies: bool) -> Contender<'a> {
-        let authoriser = Authoriser::start(&Spec {
-            zone: self.contract.zone_id.clone(),
-            issuer: self.sts.issuer(),
-            keys: self.keys(),
-            policy: self.contract.policy.clone(),
-            verifies,
-        });
+    fn authorised<'a>(
+        &self,
+        name: &str,
+        tokens: Tokens<'a>,
+        authoriser: Authoriser,
+    ) -> Contender<'a> {
         let mut spec = self.spec();
         spec.others = Some(vec![ext_authz()]);
         spec.authoriser = Some(authoriser.address);
         let mut contender = self.contender(name, tokens, &spec);
         contender.authoriser = Some(authoriser);
         contender
+    }
+
+    fn stand_in(&self, verifies: bool) -> Authoriser {
+        Authoriser::start(&self.asked(verifies))
+    }
+
+    /// What one that `ext_authz` asks is to know.
+    fn asked(&self, verifies: bool) -> Spec {
+        Spec {
+            zone: self.contract.zone_id.clone(),
+            issuer: self.sts.issuer(),
+            keys: self.keys(),
+            policy: self.contract.policy.clone(),
+            verifies,
+        }
     }
 
     /// With a second Envoy behind it that answers. `filters` in place of ours.

@@ -12,6 +12,7 @@ pub(crate) mod growth;
 mod instructions;
 pub(crate) mod load;
 mod measured;
+mod opa;
 mod report;
 mod zones;
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Added, chart,
-    contenders::{JWT_CACHED_RBAC, NOTHING},
+    contenders::{JWT_CACHED_RBAC, NOTHING, OPA, STAND_IN},
     measured::Measured,
 };
 use crate::median;
@@ -17,31 +17,29 @@ const BASES: [(&str, &str); 3] = [
     (JWT_CACHED_RBAC, "of jwt_authn, cached + rbac"),
     ("jwt_authn + rbac", "of jwt_authn + rbac"),
 ];
-/// With whose all processes are compared with all of ours.
-const AUTHORISED: &str = "ext_authz, stand-in that verifies and evaluates";
+/// Whose processor time in all processes together.
+const ASKED: [(&str, &str); 2] = [
+    (STAND_IN, "all, of ext_authz verifying"),
+    (OPA, "all, of ext_authz, OPA"),
+];
 
 pub(super) fn tell(measured: &[Measured], rate: u32, added: &[Added]) {
     let named = |name: &str| measured.iter().find(|one| one.name == name);
-    let bases: Vec<(&str, &Measured)> = BASES
-        .iter()
-        .filter_map(|(name, title)| Some((*title, named(name)?)))
-        .collect();
-    let authorised = named(AUTHORISED);
+    let present = |all: &[(&'static str, &'static str)]| -> Vec<(&'static str, &Measured)> {
+        let all = all.iter();
+        all.filter_map(|(name, title)| Some((*title, named(name)?)))
+            .collect()
+    };
+    let (bases, asked) = (present(&BASES), present(&ASKED));
     println!(
         "\nmedians, of ratios as well; processor time in µs a request, latencies in µs at {rate} requests/s\n"
     );
     print!("| | requests/s | Envoy |");
-    for (title, _) in &bases {
+    for (title, _) in bases.iter().chain(&asked) {
         print!(" {title} |");
     }
-    if authorised.is_some() {
-        print!(" all, of {AUTHORISED} |");
-    }
     println!(" beside it | all | p50 | p90 | p99 | p99.9 | memory |");
-    println!(
-        "|---|{}",
-        "---|".repeat(9 + bases.len() + usize::from(authorised.is_some()))
-    );
+    println!("|---|{}", "---|".repeat(9 + bases.len() + asked.len()));
     for one in measured {
         print!(
             "| {} | {:.0} | {:.1} |",
@@ -50,7 +48,7 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: &[Added]) {
         for (_, base) in &bases {
             print!(" {:.2} |", one.times(base)[1]);
         }
-        if let Some(base) = authorised {
+        for (_, base) in &asked {
             print!(" {:.2} |", one.times_in_all(base)[1]);
         }
         println!(
@@ -71,7 +69,8 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: &[Added]) {
     {
         let bases = bases.iter().filter(|(_, base)| base.name != NOTHING);
         let bases = bases.map(|(title, base)| (*title, ours.times(base)));
-        let all = authorised.map(|base| ("of all of ext_authz", ours.times_in_all(base)));
+        let all = asked.iter();
+        let all = all.map(|(title, base)| (*title, ours.times_in_all(base)));
         for (title, [least, median, most]) in bases.chain(all) {
             println!(
                 "{}, {title}: {median:.2}, in the rounds {least:.2} to {most:.2}",
@@ -91,16 +90,14 @@ pub(super) fn tell(measured: &[Measured], rate: u32, added: &[Added]) {
     }
     let in_json = |one: &Measured| {
         let mut figures = in_json(one);
-        let bases = BASES
-            .iter()
-            .filter_map(|(name, _)| Some((*name, named(name)?)));
+        let bases = bases.iter().map(|(_, base)| *base);
         figures["envoy_cpu_of"] = bases
-            .map(|(name, base)| (name.to_owned(), json!(one.times(base))))
+            .map(|base| (base.name.clone(), json!(one.times(base))))
             .collect();
-        figures["all_cpu_of"] = authorised.map_or(
-            Value::Null,
-            |base| json!({AUTHORISED: one.times_in_all(base)}),
-        );
+        let asked = asked.iter().map(|(_, base)| *base);
+        figures["all_cpu_of"] = asked
+            .map(|base| (base.name.clone(), json!(one.times_in_all(base))))
+            .collect();
         figures
     };
     let contenders: Vec<Value> = measured.iter().map(in_json).collect();
