@@ -35,63 +35,30 @@ struct Row {
     workers: u32,
 }
 
-const LEAST: Row = Row {
-    name: "one resource, nothing delegated or revoked",
-    extent: Extent::LEAST,
-    workers: 1,
-};
+const ROWS: [Row; 9] = [
+    row("one resource, nothing delegated or revoked", [0, 1, 0], 1),
+    row("1 delegation", [1, 1, 0], 1),
+    row("5 delegations", [5, 1, 0], 1),
+    row("10 delegations", [10, 1, 0], 1),
+    row("100 resources", [0, 100, 0], 1),
+    row("1,000 resources", [0, 1_000, 0], 1),
+    row("1,000 revoked", [0, 1, 1_000], 1),
+    row("1,000,000 revoked", [0, 1, 1_000_000], 1),
+    row("2 workers", [0, 1, 0], 2),
+];
 
-const fn hops(name: &'static str, hops: usize) -> Row {
+const fn row(name: &'static str, [hops, resources, revoked]: [usize; 3], workers: u32) -> Row {
     let extent = Extent {
         hops,
-        ..Extent::LEAST
-    };
-    Row {
-        name,
-        extent,
-        ..LEAST
-    }
-}
-
-const fn resources(name: &'static str, resources: usize) -> Row {
-    let extent = Extent {
         resources,
-        ..Extent::LEAST
-    };
-    Row {
-        name,
-        extent,
-        ..LEAST
-    }
-}
-
-const fn revoked(name: &'static str, revoked: usize) -> Row {
-    let extent = Extent {
         revoked,
-        ..Extent::LEAST
     };
     Row {
         name,
         extent,
-        ..LEAST
+        workers,
     }
 }
-
-const ROWS: [Row; 9] = [
-    LEAST,
-    hops("1 delegation", 1),
-    hops("5 delegations", 5),
-    hops("10 delegations", 10),
-    resources("100 resources", 100),
-    resources("1,000 resources", 1_000),
-    revoked("1,000 revoked", 1_000),
-    revoked("1,000,000 revoked", 1_000_000),
-    Row {
-        name: "2 workers",
-        workers: 2,
-        ..LEAST
-    },
-];
 
 pub(crate) fn run(options: &Options) {
     if options.instructions {

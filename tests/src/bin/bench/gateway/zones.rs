@@ -35,15 +35,6 @@ pub(super) struct Extent {
     pub(super) revoked: usize,
 }
 
-impl Extent {
-    /// As little as there can be.
-    pub(super) const LEAST: Self = Self {
-        hops: 0,
-        resources: 1,
-        revoked: 0,
-    };
-}
-
 /// What a gateway of a zone is.
 pub(super) fn gateway_spec(sts: &Sts, mandates: &Mandates, workers: u32) -> GatewaySpec {
     let zone = sts.known_zone(&mandates.zone_id, &mandates.slug);
