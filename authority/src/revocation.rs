@@ -15,6 +15,8 @@ mod tests;
 mod vectors;
 mod wire;
 
+use std::hash::{Hash, Hasher};
+
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::digests::Digests;
@@ -153,12 +155,21 @@ pub fn anchors<'a>(claims: &'a Claims, kid: &'a KeyId) -> Vec<Anchor<'a>> {
 pub struct HashKey(pub [u8; 16]);
 
 /// What stands for an anchor in a filter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(pub [u8; Self::BYTES]);
 
 impl Digest {
     /// Length, in bytes.
     pub const BYTES: usize = 16;
+}
+
+/// It is a hash already, by a key that who chooses ids does not know.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if let Some(half) = self.0.first_chunk() {
+            state.write_u64(u64::from_le_bytes(*half));
+        }
+    }
 }
 
 impl HashKey {

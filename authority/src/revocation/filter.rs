@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Anchor, Base, Changes, Content, Digest, Digests, Publication};
-use crate::{ids::ZoneId, mandate::Mandate};
+use super::{Anchor, Base, Bloom, Changes, Content, Digest, Digests, Publication};
+use crate::{ids::ZoneId, mandate::Mandate, tags::AsItIs};
 
 /// Most answers of the STS that are kept at once.
 const MAX_ANSWERS: usize = 10_000;
@@ -56,16 +56,25 @@ pub enum ApplyError {
 pub struct Filter {
     zone_id: ZoneId,
     digests: Digests,
-    base: Base,
+    whole: Whole,
     load: u64,
     base_epoch: u64,
     epoch: u64,
     changed_at: u64,
-    added: HashSet<Digest>,
-    removed: HashSet<Digest>,
-    cutoffs: HashMap<Digest, u64>,
+    added: Set,
+    removed: Set,
+    cutoffs: HashMap<Digest, u64, AsItIs>,
     /// Until the next change.
-    answers: HashMap<Digest, bool>,
+    answers: HashMap<Digest, bool, AsItIs>,
+}
+
+type Set = HashSet<Digest, AsItIs>;
+
+/// What the newest whole publication says, to be asked with each request: a look or two for each anchor.
+#[derive(Debug)]
+enum Whole {
+    Exact(Set),
+    Bloom(Bloom),
 }
 
 impl Filter {
@@ -80,15 +89,18 @@ impl Filter {
         let mut filter = Self {
             zone_id: publication.zone_id,
             digests: Digests::new(publication.key),
-            base,
+            whole: match base {
+                Base::Exact(digests) => Whole::Exact(digests.into_iter().collect()),
+                Base::Bloom(bloom) => Whole::Bloom(bloom),
+            },
             load,
             base_epoch: publication.epoch,
             epoch: publication.epoch,
             changed_at: publication.changed_at,
-            added: HashSet::new(),
-            removed: HashSet::new(),
-            cutoffs: HashMap::new(),
-            answers: HashMap::new(),
+            added: Set::default(),
+            removed: Set::default(),
+            cutoffs: HashMap::default(),
+            answers: HashMap::default(),
         };
         filter.change(&publication.changes);
         Ok(filter)
@@ -206,16 +218,16 @@ impl Filter {
         if self.added.contains(digest) {
             return Some(true);
         }
-        let based = match &self.base {
-            Base::Exact(digests) => digests.binary_search(digest).is_ok(),
-            Base::Bloom(bloom) => bloom.contains(digest),
+        let based = match &self.whole {
+            Whole::Exact(digests) => digests.contains(digest),
+            Whole::Bloom(bloom) => bloom.contains(digest),
         };
         if !based || self.removed.contains(digest) {
             return Some(false);
         }
-        match self.base {
-            Base::Exact(_) => Some(true),
-            Base::Bloom(_) => self.answers.get(digest).copied(),
+        match self.whole {
+            Whole::Exact(_) => Some(true),
+            Whole::Bloom(_) => self.answers.get(digest).copied(),
         }
     }
 
@@ -253,9 +265,13 @@ impl Filter {
 
     /// How many bytes that takes, about.
     pub fn size_bytes(&self) -> usize {
+        let (exact, bloom) = match &self.whole {
+            Whole::Exact(digests) => (digests.len(), 0),
+            Whole::Bloom(bloom) => (0, bloom.bytes().len()),
+        };
         // A table of hashes is half full, on average.
-        let changes = self.added.len() + self.removed.len() + self.cutoffs.len();
-        self.base.size_bytes() + 2 * Digest::BYTES * changes
+        let held = exact + self.added.len() + self.removed.len() + self.cutoffs.len();
+        bloom + 2 * Digest::BYTES * held
     }
 
     /// Whether so much has changed since the last whole publication that another one is due.

@@ -14,6 +14,19 @@ use serde_json::json;
 /// So few mandates are kept where each is to be a new one.
 const FORGETFUL: usize = 100;
 
+/// Who is sent the mandates of a row.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Envoy alone, for which they are headers.
+    Nothing,
+    /// Ours, which knows them.
+    Repeating,
+    /// Ours, to which each is new.
+    New,
+}
+
+const KINDS: [Kind; 3] = [Kind::Nothing, Kind::Repeating, Kind::New];
+
 /// What is measured, and how long.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -26,6 +39,9 @@ pub(crate) struct Options {
     /// Count the instructions of a request in Envoy, by valgrind, and measure nothing else
     #[arg(long)]
     instructions: bool,
+    /// Only rows whose name contains this, beside the first; may be given more than once
+    #[arg(long)]
+    only: Vec<String>,
 }
 
 /// What a row is of.
@@ -67,10 +83,16 @@ pub(crate) fn run(options: &Options) {
     let dir = tempfile::tempdir().unwrap();
     println!("filling zones, and minting");
     let mut sts = Sts::start();
-    let slugs: Vec<String> = (0..ROWS.len()).map(|row| format!("zone-{row}")).collect();
+    let rows: Vec<&Row> = ROWS
+        .iter()
+        .enumerate()
+        .filter(|(place, row)| *place == 0 || options.wants(row))
+        .map(|(_, row)| row)
+        .collect();
+    let slugs: Vec<String> = (0..rows.len()).map(|row| format!("zone-{row}")).collect();
     let zones: Vec<(&str, Extent)> = slugs
         .iter()
-        .zip(&ROWS)
+        .zip(&rows)
         .map(|(slug, row)| (slug.as_str(), row.extent))
         .collect();
     let zones = zones::grown(&mut sts, &zones);
@@ -78,10 +100,9 @@ pub(crate) fn run(options: &Options) {
         write_tokens(dir.path(), &zone.slug, &zone.warm);
     }
     let contenders = || -> Vec<Contender<'_>> {
-        let rows = ROWS.iter().zip(&zones);
+        let rows = rows.iter().zip(&zones);
         rows.flat_map(|(row, zone)| {
-            [("repeating", 10_000), ("new", FORGETFUL)]
-                .map(|(kind, cache)| start(row, kind, cache, zone, &sts, options.instructions))
+            KINDS.map(|kind| start(row, kind, zone, &sts, options.instructions))
         })
         .collect()
     };
@@ -99,46 +120,69 @@ pub(crate) fn run(options: &Options) {
         rounds.add(&contenders, measured.collect());
         println!("  round {round} of {}", options.rounds);
     }
-    tell(&rounds.measured());
+    tell(&rows, &rounds.measured());
+}
+
+impl Options {
+    fn wants(&self, row: &Row) -> bool {
+        self.only.is_empty()
+            || self
+                .only
+                .iter()
+                .any(|part| row.name.contains(part.as_str()))
+    }
 }
 
 fn start<'a>(
     row: &Row,
-    kind: &str,
-    cache: usize,
+    kind: Kind,
     zone: &'a Mandates,
     sts: &'a Sts,
     counted: bool,
 ) -> Contender<'a> {
     let mut spec = zones::gateway_spec(sts, zone, row.workers);
     zones::bind(&mut spec, row.extent);
-    spec.plugin["mandate_cache"] = json!(cache);
+    let said = match kind {
+        Kind::Nothing => {
+            spec.others = Some(Vec::new());
+            "nothing"
+        }
+        Kind::Repeating => "repeating",
+        Kind::New => {
+            spec.plugin["mandate_cache"] = json!(FORGETFUL);
+            "new"
+        }
+    };
     if counted {
         spec.under = instructions::counted(false);
     }
     let tokens = Tokens::new(&zone.slug, &zone.warm);
-    let name = format!("{}, {kind}", row.name);
-    let started = Contender::start(&name, tokens, &spec).with_sts(sts);
+    let mut started = Contender::start(&format!("{}, {said}", row.name), tokens, &spec);
+    if !matches!(kind, Kind::Nothing) {
+        started = started.with_sts(sts);
+    }
     drop(started.turn());
     started
 }
 
-fn tell(measured: &[Measured]) {
+fn tell(rows: &[&Row], measured: &[Measured]) {
     println!("\nprocessor time in µs a request, medians, of ratios to the first row as well\n");
     println!(
-        "| | repeating: Envoy | of the first | beside it | new: Envoy | of the first | memory |\n|---|---|---|---|---|---|---|"
+        "| | nothing: Envoy | repeating: Envoy | of the first | beside it | new: Envoy | of the first | memory |\n{}",
+        "|---".repeat(8) + "|"
     );
-    let (pairs, _) = measured.as_chunks::<2>();
-    let first = &pairs[0];
-    for (row, [repeating, new]) in ROWS.iter().zip(pairs) {
+    let (each, _) = measured.as_chunks::<{ KINDS.len() }>();
+    let [_, first_repeating, first_new] = &each[0];
+    for (row, [nothing, repeating, new]) in rows.iter().zip(each) {
         println!(
-            "| {} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {} MB |",
+            "| {} | {:.1} | {:.1} | {:.2} | {:.1} | {:.1} | {:.2} | {} MB |",
             row.name,
+            nothing.full.envoy,
             repeating.full.envoy,
-            repeating.times(&first[0])[1],
+            repeating.times(first_repeating)[1],
             repeating.full.beside,
             new.full.envoy,
-            new.times(&first[1])[1],
+            new.times(first_new)[1],
             repeating.memory_kb / 1024
         );
     }
