@@ -8,7 +8,7 @@ use e2e::{
     gateway::{Gateway, GatewaySpec},
     http::Request,
     mandates::{self, RESOURCE},
-    sts::{Application, Sts, Zone},
+    sts::Sts,
     wasm,
 };
 use serde_json::{Value, json};
@@ -17,8 +17,8 @@ use super::{
     Options, PATH,
     authoriser::{Authoriser, Spec},
     filters::{ext_authz, jwt_authn, rbac},
-    instructions, opa, write_tokens,
-    zones::{self, Extent, Mandates, WARM, mints},
+    instructions, opa,
+    zones::{self, Extent, Mandates, WARM},
 };
 
 /// Mandates of which each comes again only when it is forgotten.
@@ -43,19 +43,6 @@ const COLD_CONTRACT: [&str; 3] = [
     "caracal, cold, the contract",
 ];
 
-/// Tokens to send, and the file that has them for the load to read.
-#[derive(Clone, Copy)]
-pub(super) struct Tokens<'a> {
-    pub(super) file: &'a str,
-    pub(super) all: &'a [String],
-}
-
-impl<'a> Tokens<'a> {
-    pub(super) fn new(file: &'a str, all: &'a [String]) -> Self {
-        Self { file, all }
-    }
-}
-
 /// Who asks them.
 pub(super) const STAND_IN: &str = "ext_authz, stand-in that verifies and evaluates";
 pub(super) const OPA: &str = "ext_authz, OPA";
@@ -64,7 +51,7 @@ pub(super) const OPA: &str = "ext_authz, OPA";
 pub(super) struct Contender<'a> {
     pub(super) name: String,
     pub(super) gateway: Gateway,
-    pub(super) tokens: Tokens<'a>,
+    pub(super) mandates: &'a Mandates,
     sts: Option<&'a Sts>,
     authoriser: Option<Authoriser>,
     /// What stands behind it, kept running.
@@ -81,11 +68,11 @@ impl Drop for Turn<'_> {
 }
 
 impl<'a> Contender<'a> {
-    pub(super) fn start(name: &str, tokens: Tokens<'a>, spec: &GatewaySpec) -> Self {
+    pub(super) fn start(name: &str, mandates: &'a Mandates, spec: &GatewaySpec) -> Self {
         Self {
             name: name.to_owned(),
             gateway: spec.start(),
-            tokens,
+            mandates,
             sts: None,
             authoriser: None,
             _upstream: None,
@@ -112,7 +99,7 @@ impl<'a> Contender<'a> {
                 oldest.filter(|age| *age < FRESH_MS)
             });
         }
-        let token = self.tokens.all.first().unwrap();
+        let token = self.mandates.all.first().unwrap();
         eventually(&self.name, || {
             let answer = Request::get(PATH).bearer(token);
             let answer = answer.send(self.gateway.address()).unwrap();
@@ -129,11 +116,16 @@ impl<'a> Contender<'a> {
     }
 }
 
+type Make<'f> = Box<dyn Fn(&str) -> Contender<'f> + 'f>;
+
 /// What all contenders stand on.
 pub(super) struct Field<'o> {
     options: &'o Options,
     sts: Sts,
-    contract: Mandates,
+    warm: Mandates,
+    cold: Mandates,
+    /// What is granted to them.
+    granted: String,
     handwritten: Mandates,
     apart: Mandates,
     grown: Option<(Sts, Mandates)>,
@@ -149,64 +141,45 @@ const MUCH: Extent = Extent {
 };
 
 impl<'o> Field<'o> {
-    /// Starts the STS, and mints.
-    pub(super) fn prepare(options: &'o Options, dir: &Path) -> Self {
+    /// Starts the STS, and fills its zones.
+    pub(super) fn prepare(options: &'o Options) -> Self {
         let sts = Sts::start();
-        println!("minting, and filling a zone");
-        let mints_for = |names: &[&str], zone: &Zone<'_>, application: &Application| {
-            let wanted = names.iter().any(|name| is_wanted(options, name));
-            let number = if wanted { COLD } else { 0 };
-            mints(zone, application, number, &[])
+        println!("filling zones");
+        let wanted = |names: &[&str]| {
+            let any = names.iter().any(|name| is_wanted(options, name));
+            if any { COLD } else { 0 }
         };
-        let contract = {
-            let zone = sts.zone("contract");
-            let application = zone.govern();
-            let policy =
-                mandates::grants(&application.id, &[RESOURCE], &["demo:read", "demo:write"]);
-            Mandates {
-                policy,
-                warm: mints(&zone, &application, WARM, &[]),
-                cold: mints_for(&COLD_CONTRACT, &zone, &application),
-                zone_id: zone.id,
-                slug: "contract".to_owned(),
-            }
-        };
-        let by_hand = |slug: &str, policy: String, name| {
+        let contract = sts.zone("contract");
+        let application = contract.govern();
+        let scopes = ["demo:read", "demo:write"];
+        let granted = mandates::grants(&application.id, &[RESOURCE], &scopes);
+        let warm = Mandates::of(&contract, &application, "warm", WARM);
+        let cold = Mandates::of(&contract, &application, "cold", wanted(&COLD_CONTRACT));
+        let by_hand = |slug: &str, policy: &str, name| {
             let zone = sts.zone(slug);
             let application = zone.govern();
-            zone.activate(&zone.policy(slug, &policy));
-            Mandates {
-                policy,
-                warm: Vec::new(),
-                cold: mints_for(&[name], &zone, &application),
-                zone_id: zone.id,
-                slug: slug.to_owned(),
-            }
+            zone.activate(&zone.policy(slug, policy));
+            Mandates::of(&zone, &application, slug, wanted(&[name]))
         };
         let lines = ::micro::HANDWRITTEN;
-        let handwritten = by_hand("handwritten", lines.to_owned(), COLD_HANDWRITTEN);
-        let apart = by_hand("apart", format!("{lines}{TELLS_APART}"), COLD_APART);
+        let handwritten = by_hand("handwritten", lines, COLD_HANDWRITTEN);
+        let apart = by_hand("apart", &format!("{lines}{TELLS_APART}"), COLD_APART);
         let grown = is_wanted(options, GROWN).then(|| {
             // Its own, so that what it takes is no other zone's.
             let mut sts = Sts::start();
             let mandates = zones::grown(&mut sts, &[("grown", MUCH)]).remove(0);
             (sts, mandates)
         });
-        write_tokens(dir, "warm", &contract.warm);
-        write_tokens(dir, "cold", &contract.cold);
-        write_tokens(dir, "handwritten", &handwritten.cold);
-        write_tokens(dir, "apart", &apart.cold);
-        if let Some((_, mandates)) = &grown {
-            write_tokens(dir, "grown", &mandates.warm);
-        }
         let mut field = Self {
             options,
-            sts,
-            contract,
+            warm,
+            cold,
+            granted,
             handwritten,
             apart,
             grown,
             opa: false,
+            sts,
         };
         if is_wanted(options, OPA) {
             field.opa = opa::start(&field.asked(true)).is_some();
@@ -219,74 +192,107 @@ impl<'o> Field<'o> {
         field
     }
 
+    /// Mints the mandates of a round.
+    pub(super) fn mint(&mut self, dir: &Path) {
+        let zones = [
+            &mut self.warm,
+            &mut self.cold,
+            &mut self.handwritten,
+            &mut self.apart,
+        ];
+        for mandates in zones {
+            mandates.mint(&self.sts, dir);
+        }
+        if let Some((sts, mandates)) = &mut self.grown {
+            mandates.mint(sts, dir);
+        }
+    }
+
     /// Those that were asked for, running.
     pub(super) fn contenders(&self) -> Vec<Contender<'_>> {
-        let warm = || Tokens::new("warm", &self.contract.warm);
-        let cold = || Tokens::new("cold", &self.contract.cold);
-        let by_hand = || Tokens::new("handwritten", &self.handwritten.cold);
-        let apart = || Tokens::new("apart", &self.apart.cold);
+        let names = self.names().into_iter();
+        names.filter_map(|name| self.start(name)).collect()
+    }
+
+    /// The names of those that were asked for.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        let all = self.all().into_iter().map(|(name, _)| name);
+        all.filter(|name| is_wanted(self.options, name))
+            .filter(|name| *name != OPA || self.opa)
+            .collect()
+    }
+
+    /// Starts one, and lets it stand still until its turn.
+    pub(super) fn start(&self, name: &str) -> Option<Contender<'_>> {
+        let (name, make) = self.all().into_iter().find(|(own, _)| *own == name)?;
+        let started = make(name);
+        drop(started.turn());
+        Some(started)
+    }
+
+    fn all(&self) -> Vec<(&'static str, Make<'_>)> {
+        let (warm, cold) = (&self.warm, &self.cold);
         let verify = |cache| jwt_authn(&self.sts.issuer(), &self.keys(), cache);
         let cached = move || verify(Some(2 * WARM));
         let uncached = move || verify(None);
-        type Make<'m> = Box<dyn Fn(&str) -> Contender<'m> + 'm>;
-        let all: Vec<(&str, Make<'_>)> = vec![
+        vec![
             (
                 NOTHING,
-                Box::new(move |name| self.other(name, warm(), vec![])),
+                Box::new(move |name| self.other(name, warm, vec![])),
             ),
             (
                 "wasm that does nothing",
-                Box::new(move |name| self.noop(name, warm())),
+                Box::new(move |name| self.noop(name, warm)),
             ),
             (
                 "jwt_authn, cached",
-                Box::new(move |name| self.other(name, warm(), vec![cached()])),
+                Box::new(move |name| self.other(name, warm, vec![cached()])),
             ),
             (
                 JWT_CACHED_RBAC,
-                Box::new(move |name| self.other(name, warm(), vec![cached(), rbac()])),
+                Box::new(move |name| self.other(name, warm, vec![cached(), rbac()])),
             ),
             (
                 OURS_WARM,
-                Box::new(move |name| self.ours(name, &self.contract, warm(), 10_000)),
+                Box::new(move |name| self.ours(name, warm, 10_000)),
             ),
             (
                 OURS_UNSEEN,
-                Box::new(move |name| self.ours_unseen(name, warm())),
+                Box::new(move |name| self.ours_unseen(name, warm)),
             ),
             (
                 COLD_CONTRACT[0],
-                Box::new(move |name| self.other(name, cold(), vec![uncached()])),
+                Box::new(move |name| self.other(name, cold, vec![uncached()])),
             ),
             (
                 COLD_CONTRACT[1],
-                Box::new(move |name| self.other(name, cold(), vec![uncached(), rbac()])),
+                Box::new(move |name| self.other(name, cold, vec![uncached(), rbac()])),
             ),
             (
                 COLD_HANDWRITTEN,
-                Box::new(move |name| self.ours(name, &self.handwritten, by_hand(), COLD_CACHE)),
+                Box::new(move |name| self.ours(name, &self.handwritten, COLD_CACHE)),
             ),
             (
                 COLD_APART,
-                Box::new(move |name| self.ours(name, &self.apart, apart(), COLD_CACHE)),
+                Box::new(move |name| self.ours(name, &self.apart, COLD_CACHE)),
             ),
             (
                 COLD_CONTRACT[2],
-                Box::new(move |name| self.ours(name, &self.contract, cold(), COLD_CACHE)),
+                Box::new(move |name| self.ours(name, cold, COLD_CACHE)),
             ),
             (
                 "ext_authz, stand-in that evaluates",
-                Box::new(move |name| self.authorised(name, warm(), self.stand_in(false))),
+                Box::new(move |name| self.authorised(name, warm, self.stand_in(false))),
             ),
             (
                 STAND_IN,
-                Box::new(move |name| self.authorised(name, warm(), self.stand_in(true))),
+                Box::new(move |name| self.authorised(name, warm, self.stand_in(true))),
             ),
             (
                 OPA,
                 Box::new(move |name| {
                     let opa = opa::start(&self.asked(true)).unwrap();
-                    self.authorised(name, warm(), opa)
+                    self.authorised(name, warm, opa)
                 }),
             ),
             (GROWN, Box::new(move |name| self.ours_grown(name))),
@@ -302,15 +308,7 @@ impl<'o> Field<'o> {
                 "with an upstream: caracal, warm",
                 Box::new(move |name| self.with_upstream(name, None)),
             ),
-        ];
-        let wanted = all
-            .into_iter()
-            .filter(|(name, _)| is_wanted(self.options, name))
-            .filter(|(name, _)| *name != OPA || self.opa);
-        let started = wanted.map(|(name, make)| make(name));
-        started
-            .inspect(|contender| drop(contender.turn()))
-            .collect()
+        ]
     }
 
     fn spec(&self) -> GatewaySpec {
@@ -322,21 +320,26 @@ impl<'o> Field<'o> {
         }
     }
 
-    fn contender<'a>(&self, name: &str, tokens: Tokens<'a>, spec: &GatewaySpec) -> Contender<'a> {
+    fn contender<'a>(
+        &self,
+        name: &str,
+        mandates: &'a Mandates,
+        spec: &GatewaySpec,
+    ) -> Contender<'a> {
         let mut spec = spec.clone();
         if self.options.instructions {
             spec.under = instructions::counted(self.options.caches);
         }
-        Contender::start(name, tokens, &spec)
+        Contender::start(name, mandates, &spec)
     }
 
-    fn other<'a>(&self, name: &str, tokens: Tokens<'a>, filters: Vec<Value>) -> Contender<'a> {
+    fn other<'a>(&self, name: &str, mandates: &'a Mandates, filters: Vec<Value>) -> Contender<'a> {
         let mut spec = self.spec();
         spec.others = Some(filters);
-        self.contender(name, tokens, &spec)
+        self.contender(name, mandates, &spec)
     }
 
-    fn noop<'a>(&self, name: &str, tokens: Tokens<'a>) -> Contender<'a> {
+    fn noop<'a>(&self, name: &str, mandates: &'a Mandates) -> Contender<'a> {
         let dir = tempfile::tempdir().unwrap();
         let mut spec = self.spec();
         let file = dir.path().join("noop.wasm");
@@ -345,26 +348,20 @@ impl<'o> Field<'o> {
         // It is called for what ours is not.
         let called = ["proxy_on_response_headers", "proxy_on_done"];
         spec.capabilities.extend(called);
-        self.contender(name, tokens, &spec)
+        self.contender(name, mandates, &spec)
     }
 
-    fn ours<'a>(
-        &'a self,
-        name: &str,
-        mandates: &Mandates,
-        tokens: Tokens<'a>,
-        cache: usize,
-    ) -> Contender<'a> {
+    fn ours<'a>(&'a self, name: &str, mandates: &'a Mandates, cache: usize) -> Contender<'a> {
         let spec = self.ours_spec(mandates, cache);
-        self.contender(name, tokens, &spec).with_sts(&self.sts)
+        self.contender(name, mandates, &spec).with_sts(&self.sts)
     }
 
     /// Without being called for each part of an answer, as is right where none is a stream of events.
-    fn ours_unseen<'a>(&'a self, name: &str, tokens: Tokens<'a>) -> Contender<'a> {
-        let mut spec = self.ours_spec(&self.contract, 10_000);
+    fn ours_unseen<'a>(&'a self, name: &str, mandates: &'a Mandates) -> Contender<'a> {
+        let mut spec = self.ours_spec(mandates, 10_000);
         spec.capabilities
             .retain(|name| *name != "proxy_on_response_body");
-        self.contender(name, tokens, &spec).with_sts(&self.sts)
+        self.contender(name, mandates, &spec).with_sts(&self.sts)
     }
 
     fn ours_spec(&self, mandates: &Mandates, cache: usize) -> GatewaySpec {
@@ -377,20 +374,19 @@ impl<'o> Field<'o> {
         let (sts, mandates) = self.grown.as_ref().unwrap();
         let mut spec = zones::gateway_spec(sts, mandates, self.options.workers);
         zones::bind(&mut spec, MUCH);
-        let tokens = Tokens::new("grown", &mandates.warm);
-        self.contender(name, tokens, &spec).with_sts(sts)
+        self.contender(name, mandates, &spec).with_sts(sts)
     }
 
     fn authorised<'a>(
         &self,
         name: &str,
-        tokens: Tokens<'a>,
+        mandates: &'a Mandates,
         authoriser: Authoriser,
     ) -> Contender<'a> {
         let mut spec = self.spec();
         spec.others = Some(vec![ext_authz()]);
         spec.authoriser = Some(authoriser.address);
-        let mut contender = self.contender(name, tokens, &spec);
+        let mut contender = self.contender(name, mandates, &spec);
         contender.authoriser = Some(authoriser);
         contender
     }
@@ -402,10 +398,10 @@ impl<'o> Field<'o> {
     /// What one that `ext_authz` asks is to know.
     fn asked(&self, verifies: bool) -> Spec {
         Spec {
-            zone: self.contract.zone_id.clone(),
+            zone: self.warm.zone_id.clone(),
             issuer: self.sts.issuer(),
             keys: self.keys(),
-            policy: self.contract.policy.clone(),
+            policy: self.granted.clone(),
             verifies,
         }
     }
@@ -417,21 +413,20 @@ impl<'o> Field<'o> {
         let behind = behind.start();
         let ours = filters.is_none();
         let mut spec = if ours {
-            zones::gateway_spec(&self.sts, &self.contract, self.options.workers)
+            zones::gateway_spec(&self.sts, &self.warm, self.options.workers)
         } else {
             self.spec()
         };
         (spec.upstream, spec.answers_itself) = (behind.address(), false);
         spec.others = filters;
-        let tokens = Tokens::new("warm", &self.contract.warm);
-        let mut contender = self.contender(name, tokens, &spec);
+        let mut contender = self.contender(name, &self.warm, &spec);
         contender.sts = ours.then_some(&self.sts);
         contender._upstream = Some(behind);
         contender
     }
 
     fn keys(&self) -> Value {
-        let keys = format!("/.well-known/jwks.json?zone_id={}", self.contract.zone_id);
+        let keys = format!("/.well-known/jwks.json?zone_id={}", self.warm.zone_id);
         self.sts.admin("GET", &keys, &Value::Null).ok()
     }
 }

@@ -2,10 +2,9 @@
 //! time.
 
 use super::{
-    contenders::{Contender, Tokens},
+    contenders::Contender,
     instructions, load,
     measured::{Measured, Round, Rounds},
-    write_tokens,
     zones::{self, Extent, Mandates},
 };
 use e2e::sts::Sts;
@@ -81,7 +80,7 @@ pub(crate) fn run(options: &Options) {
         instructions::check();
     }
     let dir = tempfile::tempdir().unwrap();
-    println!("filling zones, and minting");
+    println!("filling zones");
     let mut sts = Sts::start();
     let rows: Vec<&Row> = ROWS
         .iter()
@@ -95,23 +94,29 @@ pub(crate) fn run(options: &Options) {
         .zip(&rows)
         .map(|(slug, row)| (slug.as_str(), row.extent))
         .collect();
-    let zones = zones::grown(&mut sts, &zones);
-    for zone in &zones {
-        write_tokens(dir.path(), &zone.slug, &zone.warm);
-    }
-    let contenders = || -> Vec<Contender<'_>> {
-        let rows = rows.iter().zip(&zones);
-        rows.flat_map(|(row, zone)| {
-            KINDS.map(|kind| start(row, kind, zone, &sts, options.instructions))
-        })
-        .collect()
-    };
+    let mut zones = zones::grown(&mut sts, &zones);
     if options.instructions {
-        return instructions::run(&contenders(), dir.path(), options.seconds, false);
+        let mut counts = instructions::Counts::new(false);
+        for (row, zone) in rows.iter().zip(&mut zones) {
+            for kind in KINDS {
+                // It takes so long that those of the first would be over.
+                zone.mint(&sts, dir.path());
+                let contender = start(row, kind, zone, &sts, true);
+                counts.add(&contender, dir.path(), options.seconds);
+            }
+        }
+        return;
     }
     let mut rounds = Rounds::default();
     for round in 1..=options.rounds {
-        let contenders = contenders();
+        for zone in &mut zones {
+            zone.mint(&sts, dir.path());
+        }
+        let contenders: Vec<_> = rows
+            .iter()
+            .zip(&zones)
+            .flat_map(|(row, zone)| KINDS.map(|kind| start(row, kind, zone, &sts, false)))
+            .collect();
         let measured = contenders.iter().map(|contender| Round {
             full: load::full(contender, dir.path(), options.seconds),
             latencies: load::Latencies::default(),
@@ -156,8 +161,7 @@ fn start<'a>(
     if counted {
         spec.under = instructions::counted(false);
     }
-    let tokens = Tokens::new(&zone.slug, &zone.warm);
-    let mut started = Contender::start(&format!("{}, {said}", row.name), tokens, &spec);
+    let mut started = Contender::start(&format!("{}, {said}", row.name), zone, &spec);
     if !matches!(kind, Kind::Nothing) {
         started = started.with_sts(sts);
     }

@@ -48,27 +48,41 @@ struct Each {
     beyond: f64,
 }
 
-pub(super) fn run(contenders: &[Contender<'_>], dir: &Path, seconds: u32, caches: bool) {
-    println!("\nwhat a request takes in Envoy, outside the kernel\n");
-    if caches {
-        println!(
-            "| | lines of code not in L1 | of data not in L1 | neither in L2 |\n|---|---|---|---|"
-        );
-    } else {
-        println!("| | instructions | of the first |\n|---|---|---|");
-    }
-    let mut first = None;
-    for contender in contenders {
-        let each = count(contender, dir, seconds);
-        let (name, base) = (&contender.name, *first.get_or_insert(each.instructions));
+/// The counts of one contender after the other, told as they come.
+pub(super) struct Counts {
+    caches: bool,
+    /// Instructions.
+    first: Option<f64>,
+}
+
+impl Counts {
+    pub(super) fn new(caches: bool) -> Self {
+        println!("\nwhat a request takes in Envoy, outside the kernel\n");
         if caches {
+            println!(
+                "| | lines of code not in L1 | of data not in L1 | neither in L2 |\n|---|---|---|---|"
+            );
+        } else {
+            println!("| | instructions | of the first |\n|---|---|---|");
+        }
+        Self {
+            caches,
+            first: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, contender: &Contender<'_>, dir: &Path, seconds: u32) {
+        let each = count(contender, dir, seconds);
+        let first = *self.first.get_or_insert(each.instructions);
+        let name = &contender.name;
+        if self.caches {
             let Each {
                 code, data, beyond, ..
             } = each;
             println!("| {name} | {code:.0} | {data:.0} | {beyond:.0} |");
         } else {
             let own = each.instructions;
-            println!("| {name} | {own:.0} | {:.3} |", own / base);
+            println!("| {name} | {own:.0} | {:.3} |", own / first);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{PATH, contenders::Contender, measured::Full, tokens_file};
+use super::{PATH, contenders::Contender, measured::Full};
 use crate::median;
 
 /// Connections of the load, in both forms.
@@ -66,7 +66,7 @@ pub(super) fn wrk(contender: &Contender<'_>, dir: &Path, seconds: u32, after: f6
         .arg(script)
         .arg(format!("http://{}{PATH}", contender.gateway.address()))
         .arg("--")
-        .arg(tokens_file(dir, contender.tokens.file))
+        .arg(dir.join(&contender.mandates.file))
         .arg(after.to_string())
         .output()
         .expect("wrk runs (on Debian: apt-get install wrk)");
@@ -135,7 +135,7 @@ pub(super) fn steady(contender: &Contender<'_>, rate: u32, lasting: Duration) ->
     let _turn = contender.turn();
     open_loop(
         contender.gateway.address(),
-        contender.tokens.all,
+        &contender.mandates.all,
         rate,
         lasting,
     )

@@ -16,7 +16,7 @@ mod opa;
 mod report;
 mod zones;
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 pub(crate) use self::authoriser::serve as serve_authoriser;
 use self::{
@@ -69,10 +69,17 @@ pub(crate) fn run(options: &Options) {
         instructions::check();
     }
     let dir = tempfile::tempdir().unwrap();
-    let field = Field::prepare(options, dir.path());
+    let mut field = Field::prepare(options);
     if options.instructions {
-        let contenders = field.contenders();
-        return instructions::run(&contenders, dir.path(), options.seconds, options.caches);
+        let mut counts = instructions::Counts::new(options.caches);
+        for name in field.names() {
+            // It takes so long that those of the first would be over.
+            field.mint(dir.path());
+            if let Some(contender) = field.start(name) {
+                counts.add(&contender, dir.path(), options.seconds);
+            }
+        }
+        return;
     }
     println!(
         "{} rounds, in each of which all are started and have {} s each: wrk -t1 -c16, Envoy with {} worker(s)",
@@ -83,6 +90,7 @@ pub(crate) fn run(options: &Options) {
     let mut added = Vec::new();
     let mut rate = options.rate;
     for round in 1..=options.rounds {
+        field.mint(dir.path());
         let contenders = field.contenders();
         let full: Vec<_> = contenders
             .iter()
@@ -137,13 +145,4 @@ impl Added {
             }
         }
     }
-}
-
-/// Where the tokens of a contender are for the load to read.
-fn tokens_file(dir: &Path, name: &str) -> std::path::PathBuf {
-    dir.join(name)
-}
-
-fn write_tokens(dir: &Path, name: &str, tokens: &[String]) {
-    fs::write(tokens_file(dir, name), tokens.join("\n")).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Zones of an STS, what has come together in them, and mandates that were minted there.
 
-use std::thread;
+use std::{fs, path::Path, thread};
 
 use e2e::{
     clients,
@@ -14,14 +14,57 @@ use serde_json::json;
 pub(super) const WARM: usize = 1_000;
 const MINTERS: usize = 4;
 
-/// A zone of an STS, and mandates of it.
+/// Mandates of a zone. They live for a quarter of an hour, and are minted anew for each round.
 pub(super) struct Mandates {
+    /// The file that has them for the load to read.
+    pub(super) file: String,
     pub(super) zone_id: String,
-    pub(super) slug: String,
-    /// What is granted there, where a stand-in is to evaluate it.
-    pub(super) policy: String,
-    pub(super) warm: Vec<String>,
-    pub(super) cold: Vec<String>,
+    slug: String,
+    application: Application,
+    /// What they are asked for with, beside scope and resource.
+    fields: Vec<(&'static str, String)>,
+    number: usize,
+    pub(super) all: Vec<String>,
+}
+
+impl Mandates {
+    /// So many of an application, none of which is minted yet.
+    pub(super) fn of(
+        zone: &Zone<'_>,
+        application: &Application,
+        file: &str,
+        number: usize,
+    ) -> Self {
+        Self {
+            file: file.to_owned(),
+            zone_id: zone.id.clone(),
+            slug: zone.slug.clone(),
+            application: application.clone(),
+            fields: Vec::new(),
+            number,
+            all: Vec::new(),
+        }
+    }
+
+    /// Mints them, and leaves them in `dir`.
+    pub(super) fn mint(&mut self, sts: &Sts, dir: &Path) {
+        let zone = sts.known_zone(&self.zone_id, &self.slug);
+        let fields = self.fields.iter();
+        let fields: Vec<_> = fields
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let mint = || {
+            let minted = zone.try_mint(&self.application, "demo:read", &fields);
+            minted.text("access_token")
+        };
+        let share = || -> Vec<String> { (0..self.number / MINTERS).map(|_| mint()).collect() };
+        self.all = thread::scope(|scope| {
+            let minters: Vec<_> = (0..MINTERS).map(|_| scope.spawn(share)).collect();
+            let minted = minters.into_iter().map(|minter| minter.join().unwrap());
+            minted.flatten().collect()
+        });
+        fs::write(dir.join(&self.file), self.all.join("\n")).unwrap();
+    }
 }
 
 /// How much has come together in a zone.
@@ -60,7 +103,7 @@ fn further(number: usize) -> (String, String) {
     (format!("resource://r{number}"), format!("/r{number}/"))
 }
 
-/// Zones in which so much has come together, and a thousand mandates of each.
+/// Zones in which so much has come together, and a thousand mandates of each to be minted.
 pub(super) fn grown(sts: &mut Sts, zones: &[(&str, Extent)]) -> Vec<Mandates> {
     let made: Vec<(String, Application)> = zones
         .iter()
@@ -87,51 +130,17 @@ pub(super) fn grown(sts: &mut Sts, zones: &[(&str, Extent)]) -> Vec<Mandates> {
         }
     }
     sts.resume();
-    let minted = zones.iter().zip(made);
-    let minted = minted.map(|((slug, extent), (zone_id, application))| {
+    let made = zones.iter().zip(made);
+    made.map(|((slug, extent), (zone_id, application))| {
         let zone = sts.known_zone(&zone_id, slug);
-        let warm = match extent.hops {
-            0 => mints(&zone, &application, WARM, &[]),
-            hops => {
-                let (session, edge) = chain(&zone, &application, hops);
-                let more = [
-                    ("agent_session_id", session.as_str()),
-                    ("delegation_edge_id", edge.as_str()),
-                ];
-                mints(&zone, &application, WARM, &more)
-            }
-        };
-        Mandates {
-            zone_id,
-            slug: (*slug).to_owned(),
-            policy: String::new(),
-            warm,
-            cold: Vec::new(),
+        let mut mandates = Mandates::of(&zone, &application, slug, WARM);
+        if extent.hops > 0 {
+            let (session, edge) = chain(&zone, &application, extent.hops);
+            mandates.fields = vec![("agent_session_id", session), ("delegation_edge_id", edge)];
         }
-    });
-    minted.collect()
-}
-
-/// So many mandates of an application.
-pub(super) fn mints(
-    zone: &Zone<'_>,
-    application: &Application,
-    number: usize,
-    more: &[(&str, &str)],
-) -> Vec<String> {
-    let one = || {
-        zone.try_mint(application, "demo:read", more)
-            .text("access_token")
-    };
-    thread::scope(|scope| {
-        let minters: Vec<_> = (0..MINTERS)
-            .map(|_| {
-                scope.spawn(|| -> Vec<String> { (0..number / MINTERS).map(|_| one()).collect() })
-            })
-            .collect();
-        let minted = minters.into_iter().map(|minter| minter.join().unwrap());
-        minted.flatten().collect()
+        mandates
     })
+    .collect()
 }
 
 /// Delegates from session to session: the last of each.
