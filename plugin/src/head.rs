@@ -15,7 +15,8 @@ use crate::identity;
 pub struct Head {
     bytes: Vec<u8>,
     fields: Vec<(Range<usize>, Range<usize>)>,
-    known: [SingleHeader<Range<usize>>; KNOWN],
+    /// Their places among the fields.
+    known: [SingleHeader<usize>; KNOWN],
     both_ways: bool,
     reserved: bool,
 }
@@ -60,7 +61,7 @@ impl Head {
         let mut start = count.checked_mul(8)?.checked_add(4)?;
         let mut lengths = lengths.get(..start - 4)?;
         let mut fields = Vec::with_capacity(count);
-        let mut known: [SingleHeader<Range<usize>>; KNOWN] = Default::default();
+        let mut known: [SingleHeader<usize>; KNOWN] = Default::default();
         let (mut both_ways, mut reserved) = (false, false);
         let mut take = |length: usize| {
             let end = start.checked_add(length)?;
@@ -76,7 +77,7 @@ impl Head {
             let (name_text, value_text) = (bytes.get(name.clone())?, bytes.get(value.clone())?);
             both_ways |= goes_both_ways(name_text, value_text);
             match Known::of(name_text) {
-                Some(field) => known.get_mut(field as usize)?.push(value.clone()),
+                Some(field) => known.get_mut(field as usize)?.push(fields.len()),
                 None => reserved |= identity::is_reserved(name_text),
             }
             fields.push((name, value));
@@ -108,8 +109,14 @@ impl Head {
     pub fn single(&self, field: Known) -> SingleHeader<&[u8]> {
         match self.known.get(field as usize) {
             None | Some(SingleHeader::Absent) => SingleHeader::Absent,
-            Some(SingleHeader::One(value)) => SingleHeader::One(self.text_at(value)),
             Some(SingleHeader::Many) => SingleHeader::Many,
+            Some(SingleHeader::One(place)) => {
+                let value = self
+                    .fields
+                    .get(*place)
+                    .map(|(_, value)| self.text_at(value));
+                value.map_or(SingleHeader::Absent, SingleHeader::One)
+            }
         }
     }
 
