@@ -17,7 +17,7 @@ use super::{
     Options, PATH,
     authoriser::{Authoriser, Spec},
     filters::{ext_authz, jwt_authn, rbac},
-    instructions, opa,
+    instructions, is_asked_for, opa,
     zones::{self, Extent, Mandates, WARM},
 };
 
@@ -43,7 +43,7 @@ const COLD_CONTRACT: [&str; 3] = [
     "caracal, cold, the contract",
 ];
 
-/// Who asks them.
+/// Those that ask somebody who verifies and evaluates.
 pub(super) const STAND_IN: &str = "ext_authz, stand-in that verifies and evaluates";
 pub(super) const OPA: &str = "ext_authz, OPA";
 
@@ -192,7 +192,7 @@ impl<'o> Field<'o> {
         field
     }
 
-    /// Mints the mandates of a round.
+    /// Has mandates for what comes now.
     pub(super) fn mint(&mut self, dir: &Path) {
         let zones = [
             &mut self.warm,
@@ -432,6 +432,5 @@ impl<'o> Field<'o> {
 }
 
 fn is_wanted(options: &Options, name: &str) -> bool {
-    let only = &options.only;
-    only.is_empty() || name == NOTHING || only.iter().any(|part| name.contains(part.as_str()))
+    name == NOTHING || is_asked_for(&options.only, name)
 }

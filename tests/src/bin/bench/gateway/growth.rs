@@ -1,14 +1,15 @@
 //! `cargo xtask bench growth`: what a governed request costs where more and more has come together, one thing at a
 //! time.
 
+use e2e::sts::Sts;
+use serde_json::json;
+
 use super::{
     contenders::Contender,
-    instructions, load,
+    instructions, is_asked_for, load,
     measured::{Measured, Round, Rounds},
     zones::{self, Extent, Mandates},
 };
-use e2e::sts::Sts;
-use serde_json::json;
 
 /// So few mandates are kept where each is to be a new one.
 const FORGETFUL: usize = 100;
@@ -85,7 +86,7 @@ pub(crate) fn run(options: &Options) {
     let rows: Vec<&Row> = ROWS
         .iter()
         .enumerate()
-        .filter(|(place, row)| *place == 0 || options.wants(row))
+        .filter(|(place, row)| *place == 0 || is_asked_for(&options.only, row.name))
         .map(|(_, row)| row)
         .collect();
     let slugs: Vec<String> = (0..rows.len()).map(|row| format!("zone-{row}")).collect();
@@ -99,7 +100,6 @@ pub(crate) fn run(options: &Options) {
         let mut counts = instructions::Counts::new(false);
         for (row, zone) in rows.iter().zip(&mut zones) {
             for kind in KINDS {
-                // It takes so long that those of the first would be over.
                 zone.mint(&sts, dir.path());
                 let contender = start(row, kind, zone, &sts, true);
                 counts.add(&contender, dir.path(), options.seconds);
@@ -126,16 +126,6 @@ pub(crate) fn run(options: &Options) {
         println!("  round {round} of {}", options.rounds);
     }
     tell(&rows, &rounds.measured());
-}
-
-impl Options {
-    fn wants(&self, row: &Row) -> bool {
-        self.only.is_empty()
-            || self
-                .only
-                .iter()
-                .any(|part| row.name.contains(part.as_str()))
-    }
 }
 
 fn start<'a>(

@@ -1,6 +1,11 @@
 //! Zones of an STS, what has come together in them, and mandates that were minted there.
 
-use std::{fs, path::Path, thread};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use e2e::{
     clients,
@@ -13,8 +18,10 @@ use serde_json::json;
 /// Agents whose mandates repeat.
 pub(super) const WARM: usize = 1_000;
 const MINTERS: usize = 4;
+/// They live for a quarter of an hour, of which this leaves the longest round what it takes.
+const YOUNG: Duration = Duration::from_secs(240);
 
-/// Mandates of a zone. They live for a quarter of an hour, and are minted anew for each round.
+/// Mandates of a zone.
 pub(super) struct Mandates {
     /// The file that has them for the load to read.
     pub(super) file: String,
@@ -24,6 +31,7 @@ pub(super) struct Mandates {
     /// What they are asked for with, beside scope and resource.
     fields: Vec<(&'static str, String)>,
     number: usize,
+    minted: Option<Instant>,
     pub(super) all: Vec<String>,
 }
 
@@ -42,12 +50,17 @@ impl Mandates {
             application: application.clone(),
             fields: Vec::new(),
             number,
+            minted: None,
             all: Vec::new(),
         }
     }
 
-    /// Mints them, and leaves them in `dir`.
+    /// Mints them, unless those that there are will do for a while, and leaves them in `dir`.
     pub(super) fn mint(&mut self, sts: &Sts, dir: &Path) {
+        if self.minted.is_some_and(|at| at.elapsed() < YOUNG) {
+            return;
+        }
+        self.minted = Some(Instant::now());
         let zone = sts.known_zone(&self.zone_id, &self.slug);
         let fields = self.fields.iter();
         let fields: Vec<_> = fields
